@@ -1,0 +1,129 @@
+# jobrun: `make run` builds and runs the main job, `make test` builds and passes the tests; both
+# install what is missing from Debian first. `make help` lists the rest.
+#
+# SRC is in floor order, which is also the order to read them in: a file includes only headers of
+# files before it, and `make lint` checks that.
+
+B      ?= build
+PREFIX ?= /usr/local
+CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2
+
+PURE   = list status mem heap buf log ptrmap lines names rmtree duration when run spawn warden
+HEART  = clock task rt glue co
+WAITS  = value work stream
+TRADES = jobs proc fs
+LIBS   = lib_task lib_host lib_work lib_proc lib_jobs lib_fs lib
+DOOR   = jobrun host
+FLOORS = $(PURE) $(HEART) $(WAITS) $(TRADES) $(LIBS) $(DOOR)
+
+SRC    = $(wildcard $(FLOORS:%=src/%.c))
+LUA    = $(sort $(wildcard lua/*.lua lua/*/*.lua lua/*/*/*.lua))
+OBJ    = $(SRC:src/%.c=$(B)/%.o) $(B)/embed.o
+C_TESTS = $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/test_*.c))
+HELPERS = $(patsubst tests/c/%.c,$(B)/tests/%,$(filter-out tests/c/test_%.c,$(wildcard tests/c/*.c)))
+
+WARN = -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
+       -Wcast-qual -Wformat=2 -Wimplicit-fallthrough -Wconversion $(if $(CI),-Werror)
+INCLUDES = -iquote src $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I lua5.4 libuv 2>/dev/null))
+FLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(INCLUDES) -MMD -MP
+LIBRARIES = $(shell pkg-config --libs lua5.4 libuv 2>/dev/null) -lpthread -lm
+LINK = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+
+.PHONY: all run test test-asan test-tsan lint bench install deps deps-test help clean format
+all: $(B)/jobrun $(B)/libjobrun.a $(B)/libjobrun.so.0 $(B)/jobrun.pc
+
+## run: build, then run the main job (scripts/hello.lua: ticks, and a real encode)
+run: deps
+	@$(MAKE) --no-print-directory all
+	$(B)/jobrun scripts/hello.lua
+
+## test: build, then run all tests
+test: deps-test
+	@$(MAKE) --no-print-directory all tests-built
+	@sh tests/run.sh $(B)
+
+## test-asan: the same tests under AddressSanitizer and UndefinedBehaviorSanitizer
+test-asan: deps-test
+	@$(MAKE) --no-print-directory B=build-asan CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	  LDFLAGS="-fsanitize=address,undefined" all tests-built
+	@sh tests/run.sh build-asan
+
+## test-tsan: the tests that use threads under ThreadSanitizer
+test-tsan: deps-test
+	@$(MAKE) --no-print-directory B=build-tsan CFLAGS="-O1 -g -fsanitize=thread" LDFLAGS="-fsanitize=thread" all tests-built
+	@sh tests/run.sh build-tsan
+
+## lint: layers, formatting, luacheck
+lint:
+	@sh tests/lint.sh "$(FLOORS)"
+
+## bench: one table of jobrun beside its peers (takes minutes; never fails)
+bench: deps
+	@$(MAKE) --no-print-directory all
+	@sh tests/bench/run.sh $(B)
+
+## install: into DESTDIR/PREFIX (default /usr/local)
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 755 $(B)/jobrun $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 src/jobrun.h $(DESTDIR)$(PREFIX)/include/
+	install -m 644 $(B)/libjobrun.a $(B)/libjobrun.so.0 $(DESTDIR)$(PREFIX)/lib/
+	ln -sf libjobrun.so.0 $(DESTDIR)$(PREFIX)/lib/libjobrun.so
+	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(B)/jobrun.pc > $(DESTDIR)$(PREFIX)/lib/pkgconfig/jobrun.pc
+
+## format: clang-format over the C files
+format:
+	clang-format -i src/*.c src/*.h $(wildcard tests/c/*.c tests/fuzz/*.c tests/bench/*.c tests/bench/*/*.c)
+
+## deps: install what is missing from Debian
+deps:
+	@sh tests/deps.sh build-essential pkg-config liblua5.4-dev libuv1-dev ffmpeg
+deps-test: deps
+	@sh tests/deps.sh lua-unit libcmocka-dev python3
+
+## clean: remove all builds
+clean:
+	rm -rf build build-*
+
+## help: this list
+help:
+	@sed -n 's/^## /  make /p' Makefile
+
+# ---- how it is built ----------------------------------------------------------------------------
+
+$(B)/jobrun: $(B)/main.o $(OBJ)
+	$(CC) $(LINK) -o $@ $^ $(LIBRARIES) -Wl,-E
+
+$(B)/libjobrun.a: $(OBJ)
+	rm -f $@ && ar rcs $@ $^
+
+$(B)/libjobrun.so.0: $(OBJ)
+	$(CC) -shared -Wl,-soname,libjobrun.so.0 -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ $(LIBRARIES)
+
+$(B)/jobrun.pc: src/jobrun.h Makefile | $(B)
+	@printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: jobrun\nDescription: Embeddable job runner scripted in Lua\nVersion: %s\nRequires.private: lua5.4 libuv\nLibs: -L$${libdir} -ljobrun\nLibs.private: -lpthread -lm\nCflags: -I$${includedir}\n' \
+	  '$(PREFIX)' "$$(sed -n 's/#define JOBRUN_VERSION "\(.*\)"/\1/p' src/jobrun.h)" > $@
+
+$(B)/%.o: src/%.c | $(B)
+	$(CC) $(FLAGS) $(CFLAGS) -c -o $@ $<
+
+# The Lua files as text in the binary; .incbin keeps them byte for byte.
+$(B)/embed.c: $(LUA) src/embed.sh Makefile | $(B)
+	@sh src/embed.sh $(LUA) > $@
+
+$(B)/embed.o: $(B)/embed.c $(LUA)
+	$(CC) -std=gnu11 -fPIC -iquote src $(INCLUDES) $(CFLAGS) -c -o $@ $<
+
+.PHONY: tests-built
+tests-built: $(C_TESTS) $(HELPERS)
+
+$(B)/tests/test_%: tests/c/test_%.c $(B)/libjobrun.a | $(B)/tests
+	$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES) -lcmocka
+
+$(B)/tests/%: tests/c/%.c $(B)/libjobrun.a | $(B)/tests
+	$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES)
+
+$(B) $(B)/tests:
+	@mkdir -p $@
+
+-include $(wildcard $(B)/*.d $(B)/tests/*.d)

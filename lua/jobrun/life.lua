@@ -1,0 +1,40 @@
+--- What the host runs at the turning points of a script's life, in a task of its own.
+--
+-- SPDX-License-Identifier: MIT
+
+local host = require "jobrun.core.host"
+
+local M = {}
+
+-- A module that was never used has nothing to do: package.loaded tells without loading it.
+local function used(name)
+  return package.loaded["jobrun." .. name]
+end
+
+-- Incomplete declarations are reported before anything starts.
+local function after_loading()
+  if used "every" then require("jobrun.jobs").check_complete() end
+  local on = used "on"
+  if not on then return end
+  on.started = true
+  for _, hook in ipairs(on.start_hooks) do hook() end
+end
+
+local function before_end(why)
+  local on = used "on"
+  if not on then return end
+  for i = #on.stop_hooks, 1, -1 do
+    local ok, e = xpcall(on.stop_hooks[i], function(e)
+      return type(e) == "string" and debug.traceback(e, 2) or e
+    end, why)
+    if not ok then host.fail(e) end
+  end
+end
+
+---Called by the host: without `why` when the main chunk has loaded, with it when the script ends.
+---@param why? "done"|"signal"|"error"
+function M.advance(why)
+  if why then before_end(why) else after_loading() end
+end
+
+return M

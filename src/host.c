@@ -1,0 +1,735 @@
+/* The door: opens a runtime in order, runs its life, closes it in the opposite order.
+ *
+ *   RUN ──(script ended | stop asked | main failed)──> HOOKS ──> DRAIN ──> CANCEL ──> END
+ *
+ * RUN    until the main task, all other tasks and all active jobs are done.
+ * HOOKS  nothing new is started; the on.stop hooks run in a task, last registered first.
+ * DRAIN  what still runs may end, within what is left of the grace.
+ * CANCEL what is left was cancelled and cleans up: FORCE_NS at most, then it is abandoned.
+ * END    no task is left. jobrun_run returns; jobrun_free closes handles, then Lua, then the loop.
+ *
+ * The phases move in life_step, which each turn of the loop calls; nothing here blocks. Stop
+ * requests come from any thread: they only raise an atomic count and wake the loop.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "jobrun.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <uv.h>
+
+#include "glue.h"
+#include "lib.h"
+#include "rt.h"
+#include "status.h"
+
+#define GRACE_NS (10 * JR_SEC)
+#define FORCE_NS (20 * JR_SEC)
+
+typedef struct jr_post {
+  jr_list link;
+  void (*fn)(jobrun *rt, void *data);
+  void *data;
+} jr_post;
+
+/* host.c's part of a runtime, beside the struct the other floors know. */
+typedef struct jr_host {
+  jr_task *main; /* borrowed; NULL once it ended */
+  jr_watch main_watch;
+  jr_task *helper; /* the task that runs life.loaded or life.stopping */
+  jr_watch helper_watch;
+  int main_ref, life_ref;
+  int argc;
+  char **argv;
+  bool started; /* jobrun_run or _step was called */
+  bool loaded;  /* the main chunk has suspended or returned: loading is over */
+  bool main_failed;
+  bool grace_over;
+  _Atomic int stops; /* how often a stop was asked for */
+  _Atomic int64_t asked_grace_ns;
+  _Atomic bool stop_at_once;
+} jr_host;
+
+static jr_host *host_of(const jobrun *rt) {
+  return rt->host;
+}
+
+/* ---- errors -------------------------------------------------------------------------------- */
+
+static void set_error(jobrun *rt, const char *text, size_t len) {
+  char *copy = jr_mem_dup(&rt->mem, text, len);
+  jr_mem_free(&rt->mem, rt->error, rt->error_size);
+  rt->error = copy;
+  rt->error_size = copy ? len + 1 : 0;
+}
+
+static int fail(jobrun *rt, int status, const char *text) {
+  set_error(rt, text, strlen(text));
+  return status;
+}
+
+const char *jobrun_last_error(const jobrun *rt) {
+  return rt->error ? rt->error : "";
+}
+
+const char *jobrun_strerror(int status) {
+  return jr_status_text(status);
+}
+
+const char *jobrun_err_name(int status) {
+  return jr_status_name(status);
+}
+
+const char *jobrun_version(void) {
+  return JOBRUN_VERSION;
+}
+
+/* Runs fn(L) protected; its error becomes the last one. */
+static int protect(jobrun *rt, lua_CFunction fn, void *data) {
+  lua_State *L = rt->L;
+  if (!lua_checkstack(L, 6)) return UV_ENOMEM;
+  int top = lua_gettop(L);
+  lua_pushcfunction(L, fn);
+  lua_pushlightuserdata(L, data);
+  int status = lua_pcall(L, 1, 0, 0);
+  if (status == LUA_OK) return 0;
+  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+  if (!text) text = luaL_tolstring(L, -1, NULL);
+  set_error(rt, text, strlen(text));
+  lua_settop(L, top);
+  return status == LUA_ERRMEM ? UV_ENOMEM : JR_ESCRIPT;
+}
+
+/* ---- the life of a script ------------------------------------------------------------------ */
+
+static void on_main_end(jr_watch *watch, jr_task *task, lua_State *L) {
+  jobrun *rt = jr_of(L);
+  jr_host *h = host_of(rt);
+  (void)watch;
+  h->main = NULL;
+  if (task->state != JR_TASK_FAILED) return;
+  h->main_failed = true;
+  rt->exit_code = !h->loaded && jr_error_is(L, -1, "usage") ? 2 : 1;
+  jr_error_text(L, -1);
+  size_t len;
+  const char *text = lua_tolstring(L, -1, &len);
+  set_error(rt, text, len);
+  lua_pop(L, 1);
+}
+
+/* The loaded hooks fail as the main chunk does; a stop hook's error must not keep us from ending.
+ */
+static void on_helper_end(jr_watch *watch, jr_task *task, lua_State *L) {
+  jobrun *rt = jr_of(L);
+  jr_host *h = host_of(rt);
+  if (rt->phase == JR_PHASE_RUN) {
+    jr_task *main = h->main;
+    h->loaded = false; /* a usage error found at the end of loading is one of loading */
+    on_main_end(watch, task, L);
+    h->main = main;
+    h->loaded = true;
+  } else if (task->state == JR_TASK_FAILED) {
+    jr_error_text(L, -1);
+    size_t len;
+    const char *text = lua_tolstring(L, -1, &len);
+    jr_log_line(&rt->log, JR_LOG_ERROR, text, len);
+    lua_pop(L, 1);
+    rt->failed = true;
+  }
+  h->helper = NULL;
+}
+
+static int push_why(lua_State *L, void *why) {
+  lua_pushstring(L, why);
+  return 1;
+}
+
+/* Starts life.loaded(nil) or life.stopping(why) as a task. */
+static void start_helper(jobrun *rt, const char *why) {
+  jr_host *h = host_of(rt);
+  jr_watch_stop(&h->helper_watch);
+  int status = jr_spawn_ref(rt, h->life_ref, push_why, (void *)(uintptr_t)why, JR_SPAWN_OBSERVED,
+                            &h->helper);
+  if (status < 0)
+    h->helper = NULL;
+  else
+    jr_watch_start(h->helper, &h->helper_watch);
+}
+
+static void on_grace(jobrun *rt, jr_timer *timer) {
+  (void)timer;
+  host_of(rt)->grace_over = true;
+  uv_async_send(&rt->post);
+}
+
+static void start_grace(jobrun *rt, int64_t ns) {
+  host_of(rt)->grace_over = ns <= 0;
+  if (ns > 0 && jr_timer_start(rt, &rt->grace, jr_clock_now(rt) + ns) < 0)
+    host_of(rt)->grace_over = true;
+}
+
+static void begin_stop(jobrun *rt, const char *why) {
+  jr_host *h = host_of(rt);
+  int64_t asked = atomic_load(&h->asked_grace_ns);
+  rt->phase = JR_PHASE_HOOKS;
+  JR_LIST_EACH (it, &rt->trades) {
+    jr_trade *trade = jr_container_of(it, jr_trade, link);
+    if (trade->stop) trade->stop(rt, trade);
+  }
+  start_grace(rt, asked >= 0 ? asked : rt->grace_ns);
+  start_helper(rt, why);
+}
+
+static void cancel_all(jobrun *rt, const char *reason) {
+  rt->phase = JR_PHASE_CANCEL;
+  JR_LIST_EACH (it, &rt->root->children)
+    jr_task_cancel(jr_container_of(it, jr_task, sibling), reason);
+  start_grace(rt, FORCE_NS);
+}
+
+static void end(jobrun *rt) {
+  rt->phase = JR_PHASE_END;
+  jr_timer_stop(rt, &rt->grace);
+  uv_unref((uv_handle_t *)&rt->post);
+}
+
+static bool is_idle(jobrun *rt) {
+  if (!jr_list_is_empty(&rt->root->children)) return false;
+  JR_LIST_EACH (it, &rt->trades) {
+    jr_trade *trade = jr_container_of(it, jr_trade, link);
+    if (trade->is_busy && trade->is_busy(rt, trade)) return false;
+  }
+  return true;
+}
+
+static void note_loaded(jobrun *rt) {
+  jr_host *h = host_of(rt);
+  if (h->loaded || h->main_failed) return;
+  if (h->main && h->main->state == JR_TASK_READY && lua_status(h->main->co) == LUA_OK) return;
+  h->loaded = true;
+  start_helper(rt, NULL);
+}
+
+/* True if a phase changed, so that the caller looks again. */
+static bool life_step(jobrun *rt) {
+  jr_host *h = host_of(rt);
+  jr_phase before = rt->phase;
+  int stops = atomic_load(&h->stops);
+  if (!h->started && stops == 0) return false; /* a host turns its loop before it has a script */
+  bool at_once = stops > 1 || atomic_load(&h->stop_at_once);
+  switch (rt->phase) {
+  case JR_PHASE_RUN:
+    note_loaded(rt);
+    if (h->main_failed)
+      begin_stop(rt, "error");
+    else if (stops > 0)
+      begin_stop(rt, "signal");
+    else if (h->loaded && is_idle(rt))
+      begin_stop(rt, "done");
+    break;
+  case JR_PHASE_HOOKS:
+  case JR_PHASE_DRAIN:
+    if (at_once) {
+      cancel_all(rt, "the script was told to stop at once");
+    } else if (h->grace_over) {
+      if (!jr_list_is_empty(&rt->root->children)) {
+        jr_logf(&rt->log, JR_LOG_WARN, "the grace is over: cancelling %u task(s) that still run",
+                rt->tasks);
+        rt->exit_code = 124;
+      }
+      cancel_all(rt, "the grace is over");
+    } else if (jr_list_is_empty(&rt->root->children)) {
+      end(rt);
+    } else if (!h->helper) {
+      rt->phase = JR_PHASE_DRAIN;
+    }
+    break;
+  case JR_PHASE_CANCEL:
+    if (jr_list_is_empty(&rt->root->children)) {
+      end(rt);
+    } else if (h->grace_over) {
+      jr_logf(&rt->log, JR_LOG_ERROR, "%u task(s) did not end after they were cancelled: abandoned",
+              rt->tasks);
+      end(rt);
+    }
+    break;
+  case JR_PHASE_END:
+    break;
+  }
+  return rt->phase != before;
+}
+
+static void before_pump(jobrun *rt) {
+  JR_LIST_EACH (it, &rt->trades) {
+    jr_trade *trade = jr_container_of(it, jr_trade, link);
+    if (trade->before_pump) trade->before_pump(rt, trade);
+  }
+}
+
+/* Each turn of the loop, before and after the poll. Under the virtual clock the turn goes on as
+ * long as jumping makes something ready, within the same budget as the pump's. */
+static void on_turn(jobrun *rt) {
+  int64_t end_ns = (int64_t)uv_hrtime() + JR_MS;
+  if (rt->cur) return;
+  for (;;) {
+    before_pump(rt);
+    bool more = jr_pump(rt);
+    bool moved = life_step(rt);
+    if (moved) continue;
+    if (more || !rt->clock.is_virtual || rt->operations || !jr_heap_first(&rt->clock.heap)) return;
+    if ((int64_t)uv_hrtime() >= end_ns) {
+      uv_async_send(&rt->post); /* come back after the poll */
+      return;
+    }
+    jr_clock_run_due(rt, true);
+  }
+}
+
+/* ---- from other threads -------------------------------------------------------------------- */
+
+static jr_list *take_posts(jobrun *rt, jr_list *into) {
+  jr_list_init(into);
+  uv_mutex_lock(&rt->post_lock);
+  while (!jr_list_is_empty(&rt->posts)) {
+    jr_list *node = rt->posts.next;
+    jr_list_remove(node);
+    jr_list_append(into, node);
+  }
+  uv_mutex_unlock(&rt->post_lock);
+  return into;
+}
+
+static void on_post(uv_async_t *async) {
+  jobrun *rt = async->data;
+  jr_list posts;
+  take_posts(rt, &posts);
+  JR_LIST_EACH_SAFE (it, &posts) {
+    jr_post *post = jr_container_of(it, jr_post, link);
+    post->fn(rt, post->data);
+    jr_mem_shared_free(&rt->mem, post, sizeof *post);
+  }
+}
+
+int jobrun_post(jobrun *rt, void (*fn)(jobrun *rt, void *data), void *data) {
+  if (rt->closed) return JR_ECLOSED;
+  jr_post *post = jr_mem_shared_alloc(&rt->mem, sizeof *post);
+  if (!post) return UV_ENOMEM;
+  post->fn = fn;
+  post->data = data;
+  uv_mutex_lock(&rt->post_lock);
+  jr_list_append(&rt->posts, &post->link);
+  uv_mutex_unlock(&rt->post_lock);
+  return uv_async_send(&rt->post);
+}
+
+int jobrun_stop(jobrun *rt, double grace_s) {
+  jr_host *h = host_of(rt);
+  if (grace_s >= 0 && grace_s < 9e9) atomic_store(&h->asked_grace_ns, (int64_t)(grace_s * 1e9));
+  atomic_fetch_add(&h->stops, 1);
+  return uv_async_send(&rt->post);
+}
+
+/* os.exit of a script. */
+static void request_stop(jobrun *rt, int64_t grace_ns) {
+  jr_host *h = host_of(rt);
+  if (grace_ns == 0) atomic_store(&h->stop_at_once, true);
+  atomic_store(&h->asked_grace_ns, grace_ns);
+  atomic_fetch_add(&h->stops, 1);
+  uv_async_send(&rt->post);
+}
+
+/* ---- opening ------------------------------------------------------------------------------- */
+
+static int panic(lua_State *L) {
+  jobrun *rt = jr_of(L);
+  const char *text = lua_tostring(L, -1);
+  if (rt) jr_logf(&rt->log, JR_LOG_ERROR, "unprotected error in Lua: %s", text ? text : "?");
+  return 0;
+}
+
+static int open_lua(lua_State *L) {
+  jobrun *rt = lua_touserdata(L, 1);
+  jr_libs_open(L);
+  jr_tasks_open(rt);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "jobrun.life");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "advance");
+  host_of(rt)->life_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  return 0;
+}
+
+static void adopt_opts(jobrun *rt, const jobrun_opts *o) {
+  jr_mem_init(&rt->mem, o->alloc, o->alloc_data, o->memory_limit);
+  jr_log_init(&rt->log, (jr_log_sink)o->log, o->log_data, (jr_log_level)o->log_level);
+  jr_list_init(&rt->trades);
+  jr_list_init(&rt->posts);
+  rt->thread = uv_thread_self();
+  rt->grace_ns = GRACE_NS;
+  rt->grace.fire = on_grace;
+  rt->on_turn = on_turn;
+  rt->request_stop = request_stop;
+}
+
+static int open_loop(jobrun *rt, struct uv_loop_s *loop) {
+  rt->loop = loop;
+  if (loop) return 0;
+  rt->loop = jr_mem_alloc(&rt->mem, sizeof *rt->loop);
+  if (!rt->loop) return UV_ENOMEM;
+  int status = uv_loop_init(rt->loop);
+  if (status < 0) {
+    jr_mem_free(&rt->mem, rt->loop, sizeof *rt->loop);
+    rt->loop = NULL;
+  }
+  rt->own_loop = status == 0;
+  return status;
+}
+
+static int open_post(jobrun *rt) {
+  int status = uv_async_init(rt->loop, &rt->post, on_post);
+  if (status < 0) return status;
+  rt->post.data = rt;
+  rt->open_uv++;
+  uv_unref((uv_handle_t *)&rt->post);
+  return 0;
+}
+
+static int open_all(jobrun *rt, const jobrun_opts *o) {
+  int status = open_loop(rt, o->loop);
+  if (status < 0) return status;
+  if ((status = jr_clock_open(rt, o->flags & JOBRUN_VIRTUAL_CLOCK, o->virtual_epoch_ns)) < 0)
+    return status;
+  if ((status = open_post(rt)) < 0) return status;
+  rt->L = lua_newstate(jr_mem_lua_alloc, &rt->mem);
+  if (!rt->L) return UV_ENOMEM;
+  lua_atpanic(rt->L, panic);
+  *(jobrun **)lua_getextraspace(rt->L) = rt;
+  return protect(rt, open_lua, rt);
+}
+
+int jobrun_new(jobrun **out, const jobrun_opts *opts) {
+  jobrun_opts o = JOBRUN_OPTS_INIT;
+  if (opts) memcpy(&o, opts, opts->size < sizeof o ? opts->size : sizeof o);
+  jr_alloc_fn alloc = o.alloc;
+  jr_mem door;
+  jr_mem_init(&door, alloc, o.alloc_data, 0);
+  jobrun *rt = jr_mem_zalloc(&door, sizeof *rt);
+  jr_host *h = jr_mem_zalloc(&door, sizeof *h);
+  if (!rt || !h || uv_mutex_init(&rt->post_lock) != 0) {
+    jr_mem_free(&door, rt, sizeof *rt);
+    jr_mem_free(&door, h, sizeof *h);
+    return UV_ENOMEM;
+  }
+  rt->host = h;
+  rt->clock.fd = -1;
+  adopt_opts(rt, &o);
+  atomic_init(&h->asked_grace_ns, -1);
+  h->main_ref = h->life_ref = LUA_NOREF;
+  h->main_watch.on_end = on_main_end;
+  h->helper_watch.on_end = on_helper_end;
+  jr_list_init(&h->main_watch.link);
+  jr_list_init(&h->helper_watch.link);
+  int status = open_all(rt, &o);
+  if (status < 0) {
+    jobrun_free(rt);
+    return status == JR_ESCRIPT ? UV_ENOMEM : status;
+  }
+  *out = rt;
+  return 0;
+}
+
+/* ---- closing ------------------------------------------------------------------------------- */
+
+static void turn_until_closed(jobrun *rt) {
+  while (rt->open_uv > 0) uv_run(rt->loop, UV_RUN_ONCE);
+}
+
+static void drop_posts(jobrun *rt) {
+  jr_list posts;
+  take_posts(rt, &posts);
+  JR_LIST_EACH_SAFE (it, &posts)
+    jr_mem_shared_free(&rt->mem, jr_container_of(it, jr_post, link), sizeof(jr_post));
+}
+
+static void free_args(jobrun *rt) {
+  jr_host *h = host_of(rt);
+  for (int i = 0; i < h->argc; i++) jr_mem_free(&rt->mem, h->argv[i], strlen(h->argv[i]) + 1);
+  jr_mem_free(&rt->mem, h->argv, (size_t)h->argc * sizeof *h->argv);
+  h->argv = NULL;
+  h->argc = 0;
+}
+
+/* A runtime that never reached its end is stopped first, with no grace. */
+static void bring_to_end(jobrun *rt) {
+  if (!rt->root || !rt->idle.data || rt->phase == JR_PHASE_END) return;
+  if (rt->tasks == 0 && rt->children == 0 && rt->operations == 0) return;
+  request_stop(rt, 0);
+  uv_ref((uv_handle_t *)&rt->post);
+  while (rt->phase != JR_PHASE_END) uv_run(rt->loop, UV_RUN_ONCE);
+}
+
+static void each_trade_back(jobrun *rt, bool closing) {
+  for (jr_list *it = rt->trades.prev, *prev; it != &rt->trades; it = prev) {
+    prev = it->prev;
+    jr_trade *trade = jr_container_of(it, jr_trade, link);
+    if (closing && trade->close) trade->close(rt, trade);
+    if (!closing && trade->free) trade->free(rt, trade);
+  }
+}
+
+int jobrun_free(jobrun *rt) {
+  if (!rt) return 0;
+  if (rt->running)
+    return fail(
+        rt, JR_ERUNNING,
+        "jobrun_free inside jobrun_run: call jobrun_stop, let jobrun_run return, then free");
+  jr_host *h = host_of(rt);
+  bring_to_end(rt);
+  rt->phase = JR_PHASE_END;
+  rt->closed = true;
+  each_trade_back(rt, true);
+  if (rt->root) jr_tasks_close(rt);
+  jr_clock_close(rt);
+  if (rt->post.data) uv_close((uv_handle_t *)&rt->post, jr_uv_closed);
+  if (rt->loop) turn_until_closed(rt);
+  if (rt->L) lua_close(rt->L);
+  each_trade_back(rt, false);
+  drop_posts(rt);
+  jr_tasks_fini(rt);
+  jr_clock_fini(rt);
+  free_args(rt);
+  set_error(rt, "", 0);
+  jr_mem_free(&rt->mem, rt->error, rt->error_size);
+  if (rt->own_loop && uv_loop_close(rt->loop) == 0)
+    jr_mem_free(&rt->mem, rt->loop, sizeof *rt->loop);
+  uv_mutex_destroy(&rt->post_lock);
+  jr_mem door = rt->mem;
+  door.limit = 0;
+  if (rt->mem.used || rt->mem.shared)
+    jr_logf(&rt->log, JR_LOG_ERROR, "jobrun_free: %zu bytes were not given back",
+            rt->mem.used + rt->mem.shared);
+  jr_mem_free(&door, h, sizeof *h);
+  jr_mem_free(&door, rt, sizeof *rt);
+  return 0;
+}
+
+/* ---- loading ------------------------------------------------------------------------------- */
+
+int jobrun_set_args(jobrun *rt, int argc, const char *const *argv) {
+  jr_host *h = host_of(rt);
+  free_args(rt);
+  h->argv = jr_mem_zalloc(&rt->mem, (size_t)(argc ? argc : 1) * sizeof *h->argv);
+  if (!h->argv) return UV_ENOMEM;
+  if (argc == 0) {
+    jr_mem_free(&rt->mem, h->argv, sizeof *h->argv);
+    h->argv = NULL;
+  }
+  for (int i = 0; i < argc; i++) {
+    h->argv[i] = jr_mem_dup(&rt->mem, argv[i], strlen(argv[i]));
+    if (!h->argv[i]) {
+      for (int j = 0; j < i; j++) jr_mem_free(&rt->mem, h->argv[j], strlen(h->argv[j]) + 1);
+      jr_mem_free(&rt->mem, h->argv, (size_t)argc * sizeof *h->argv);
+      h->argv = NULL;
+      return UV_ENOMEM;
+    }
+  }
+  h->argc = argc;
+  return 0;
+}
+
+struct source {
+  jobrun *rt;
+  const char *path, *code, *name;
+  size_t len;
+  int status;
+};
+
+/* The global `arg`, as lua makes it. */
+static void set_arg_table(lua_State *L, jr_host *h, const char *script) {
+  lua_createtable(L, h->argc, 1);
+  lua_pushstring(L, script);
+  lua_rawseti(L, -2, 0);
+  for (int i = 0; i < h->argc; i++) {
+    lua_pushstring(L, h->argv[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setglobal(L, "arg");
+}
+
+/* Modules beside the script are found from wherever it is started. */
+static void add_script_dir(lua_State *L, const char *path) {
+  const char *slash = strrchr(path, '/');
+  if (!slash) return;
+  lua_getglobal(L, "package");
+  lua_pushlstring(L, path, (size_t)(slash - path));
+  const char *dir = lua_tostring(L, -1);
+  lua_getfield(L, -2, "path");
+  lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", dir, dir, lua_tostring(L, -1));
+  lua_setfield(L, -4, "path");
+  lua_pop(L, 3);
+}
+
+static int load_chunk(lua_State *L) {
+  struct source *s = lua_touserdata(L, 1);
+  jr_host *h = host_of(s->rt);
+  int loaded = s->path ? luaL_loadfilex(L, s->path, "t")
+                       : luaL_loadbufferx(L, s->code, s->len, s->name, "t");
+  s->status = loaded == LUA_OK          ? 0
+              : loaded == LUA_ERRSYNTAX ? JR_ESYNTAX
+              : loaded == LUA_ERRFILE   ? UV_ENOENT
+                                        : UV_ENOMEM;
+  if (loaded != LUA_OK) return lua_error(L);
+  set_arg_table(L, h, s->path ? s->path : s->name);
+  if (s->path) add_script_dir(L, s->path);
+  luaL_unref(L, LUA_REGISTRYINDEX, h->main_ref);
+  h->main_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  return 0;
+}
+
+static int load(jobrun *rt, struct source *s) {
+  if (rt->closed || rt->phase == JR_PHASE_END)
+    return fail(rt, JR_ECLOSED, "this runtime has ended: create another with jobrun_new");
+  if (host_of(rt)->main)
+    return fail(rt, JR_ERUNNING, "a script is loaded and running: one runtime runs one script");
+  s->rt = rt;
+  errno = 0;
+  int status = protect(rt, load_chunk, s);
+  if (status < 0 && s->status == UV_ENOENT && errno) return uv_translate_sys_error(errno);
+  return status < 0 && s->status < 0 ? s->status : status;
+}
+
+int jobrun_load_file(jobrun *rt, const char *path) {
+  return load(rt, &(struct source){.path = path});
+}
+
+int jobrun_load_string(jobrun *rt, const char *code, size_t len, const char *name) {
+  return load(rt, &(struct source){.code = code, .len = len, .name = name});
+}
+
+struct c_module {
+  const char *name;
+  const jobrun_reg *functions;
+};
+
+static int register_module(lua_State *L) {
+  struct c_module *m = lua_touserdata(L, 1);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_newtable(L);
+  for (const jobrun_reg *r = m->functions; r->name; r++) {
+    lua_pushcfunction(L, r->fn);
+    lua_setfield(L, -2, r->name);
+  }
+  lua_setfield(L, -2, m->name);
+  return 0;
+}
+
+int jobrun_register(jobrun *rt, const char *module, const jobrun_reg *functions) {
+  return protect(rt, register_module, &(struct c_module){module, functions});
+}
+
+/* ---- running ------------------------------------------------------------------------------- */
+
+static int push_args(lua_State *L, void *data) {
+  jr_host *h = data;
+  luaL_checkstack(L, h->argc, "too many arguments");
+  for (int i = 0; i < h->argc; i++) lua_pushstring(L, h->argv[i]);
+  return h->argc;
+}
+
+static int start_main(jobrun *rt) {
+  jr_host *h = host_of(rt);
+  if (h->main_ref == LUA_NOREF) return 0;
+  int status = jr_spawn_ref(rt, h->main_ref, push_args, h, JR_SPAWN_OBSERVED, &h->main);
+  if (status < 0) return fail(rt, status, "the main task could not be started: out of memory");
+  luaL_unref(rt->L, LUA_REGISTRYINDEX, h->main_ref);
+  h->main_ref = LUA_NOREF;
+  h->started = true;
+  jr_watch_start(h->main, &h->main_watch);
+  uv_ref((uv_handle_t *)&rt->post);
+  return 0;
+}
+
+static int check_may_run(jobrun *rt, const char *call) {
+  char text[160];
+  const char *why = NULL;
+  int status = 0;
+  uv_thread_t self = uv_thread_self();
+  if (!uv_thread_equal(&self, &rt->thread)) {
+    status = JR_ETHREAD;
+    why = "called from another thread: use jobrun_post or jobrun_stop there";
+  } else if (rt->running) {
+    status = JR_ERUNNING;
+    why = "this runtime is already running: a script waits by calling, a host by jobrun_post";
+  } else if (rt->phase == JR_PHASE_END) {
+    status = JR_ECLOSED;
+    why = "this runtime has ended: create another with jobrun_new";
+  } else if (host_of(rt)->main_ref == LUA_NOREF && !host_of(rt)->started) {
+    status = JR_EUSAGE;
+    why = "no script is loaded: call jobrun_load_file or jobrun_load_string first";
+  }
+  if (!status) return 0;
+  snprintf(text, sizeof text, "%s: %s", call, why);
+  return fail(rt, status, text);
+}
+
+static int outcome(jobrun *rt) {
+  if (host_of(rt)->main_failed) return JR_ESCRIPT;
+  if (rt->failed && rt->exit_code == 0) rt->exit_code = 1;
+  return 0;
+}
+
+int jobrun_run(jobrun *rt) {
+  int status = check_may_run(rt, "jobrun_run");
+  if (status == 0) status = start_main(rt);
+  if (status < 0) return status;
+  rt->running = true;
+  while (rt->phase != JR_PHASE_END) uv_run(rt->loop, UV_RUN_ONCE);
+  rt->running = false;
+  return outcome(rt);
+}
+
+int jobrun_step(jobrun *rt) {
+  if (rt->phase == JR_PHASE_END) return 0;
+  int status = check_may_run(rt, "jobrun_step");
+  if (status == 0) status = start_main(rt);
+  if (status < 0) return status;
+  rt->running = true;
+  uv_run(rt->loop, UV_RUN_NOWAIT);
+  rt->running = false;
+  if (rt->phase != JR_PHASE_END) return 1;
+  return outcome(rt);
+}
+
+/* ---- looking ------------------------------------------------------------------------------- */
+
+lua_State *jobrun_lua(jobrun *rt) {
+  return rt->L;
+}
+
+uv_loop_t *jobrun_loop(jobrun *rt) {
+  return rt->loop;
+}
+
+int jobrun_exit_code(const jobrun *rt) {
+  return rt->exit_code;
+}
+
+int jobrun_get_stats(const jobrun *rt, jobrun_stats *stats) {
+  jobrun_stats s = {.size = sizeof s,
+                    .memory_used = rt->mem.used + atomic_load(&rt->mem.shared),
+                    .tasks = rt->tasks,
+                    .operations = rt->operations,
+                    .children = rt->children,
+                    .spawned = rt->spawned,
+                    .resumed = rt->resumed};
+  if (stats->size > sizeof s) return JR_EUSAGE;
+  s.size = stats->size;
+  memcpy(stats, &s, stats->size);
+  return 0;
+}

@@ -1,0 +1,128 @@
+/* Opens the Lua side: which C modules there are, and how the embedded Lua files are found.
+ *
+ * The files of lua/ lie in the binary as text, with their own names and lines. With JOBRUN_LUA=dir
+ * in the environment they are read from that directory instead, so that they can be worked on
+ * without a build.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "lib.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include "co.h"
+#include "glue.h"
+#include "rt.h"
+
+int jr_open_task(lua_State *L);
+int jr_open_host(lua_State *L);
+int jr_open_fs(lua_State *L);
+int jr_open_jobs(lua_State *L);
+int jr_open_proc(lua_State *L);
+int jr_open_work(lua_State *L);
+
+static const luaL_Reg modules[] = {
+    {"jobrun.core.task", jr_open_task}, {"jobrun.core.host", jr_open_host}, {NULL, NULL}};
+
+/* "jobrun.every" → "jobrun/every.lua" */
+static const char *push_file_name(lua_State *L, const char *module) {
+  luaL_gsub(L, module, ".", "/");
+  lua_pushliteral(L, ".lua");
+  lua_concat(L, 2);
+  return lua_tostring(L, -1);
+}
+
+static int load_from_disk(lua_State *L, const char *dir, const char *file) {
+  lua_pushfstring(L, "%s/%s", dir, file);
+  const char *path = lua_tostring(L, -1);
+  int status = luaL_loadfilex(L, path, "t");
+  if (status == LUA_OK || status == LUA_ERRSYNTAX) return status;
+  lua_pop(L, 1);
+  return -1;
+}
+
+static int load_embedded(lua_State *L, const char *file) {
+  for (const jr_embedded *e = jr_embedded_files; e->name; e++) {
+    if (strcmp(e->name, file) != 0) continue;
+    lua_pushfstring(L, "@%s", file);
+    return luaL_loadbufferx(L, e->start, (size_t)(e->end - e->start), lua_tostring(L, -1), "t");
+  }
+  return -1;
+}
+
+/* A package searcher: the loader and the file's name, or why it is not here. */
+static int search_embedded(lua_State *L) {
+  const char *module = luaL_checkstring(L, 1);
+  if (strncmp(module, "jobrun", 6) != 0) return 0;
+  const char *file = push_file_name(L, module);
+  const char *dir = getenv("JOBRUN_LUA");
+  int status = dir ? load_from_disk(L, dir, file) : -1;
+  if (status == -1) status = load_embedded(L, file);
+  if (status == -1) {
+    lua_pushfstring(L, "no embedded file '%s'", file);
+    return 1;
+  }
+  if (status != LUA_OK) return luaL_error(L, "%s", lua_tostring(L, -1));
+  lua_pushstring(L, file);
+  return 2;
+}
+
+/* In front of the path searchers, so that no file in the working directory takes our place. */
+static void add_searcher(lua_State *L) {
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "searchers");
+  for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i >= 2; i--) {
+    lua_rawgeti(L, -1, i);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_pushcfunction(L, search_embedded);
+  lua_rawseti(L, -2, 2);
+  lua_pop(L, 2);
+}
+
+static void preload(lua_State *L, const luaL_Reg *list) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  for (; list->name; list++) {
+    lua_pushcfunction(L, list->func);
+    lua_setfield(L, -2, list->name);
+  }
+  lua_pop(L, 1);
+}
+
+/* _G's fallback: an unknown global is looked up among the words. A script's own globals win. */
+static int global_index(lua_State *L) {
+  lua_settop(L, 2);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushvalue(L, 2);
+  lua_gettable(L, -2);
+  return 1;
+}
+
+static void open_globals(lua_State *L) {
+  lua_pushglobaltable(L);
+  lua_createtable(L, 0, 1);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "jobrun");
+  lua_call(L, 1, 1);
+  lua_pushcclosure(L, global_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
+  lua_pop(L, 1);
+}
+
+void jr_libs_open_worker(lua_State *L) {
+  luaL_openlibs(L);
+  jr_errors_open(L);
+  add_searcher(L);
+}
+
+void jr_libs_open(lua_State *L) {
+  jr_libs_open_worker(L);
+  jr_coroutines_open(L);
+  preload(L, modules);
+  open_globals(L);
+}

@@ -1,0 +1,105 @@
+/* What a script may ask of its runtime: the time, the log, its figures, its end.
+ *
+ * SPDX-License-Identifier: MIT */
+#include <dirent.h>
+#include <string.h>
+
+#include <lauxlib.h>
+
+#include "glue.h"
+#include "rt.h"
+
+int jr_open_host(lua_State *L);
+
+/* now() → seconds since 1970 UTC */
+static int host_now(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)jr_clock_wall(jr_of(L)) / 1e9);
+  return 1;
+}
+
+/* monotonic() → seconds of the steady clock */
+static int host_monotonic(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)jr_clock_now(jr_of(L)) / 1e9);
+  return 1;
+}
+
+/* is_virtual() → boolean */
+static int host_is_virtual(lua_State *L) {
+  lua_pushboolean(L, jr_of(L)->clock.is_virtual);
+  return 1;
+}
+
+/* log(level, text) */
+static int host_log(lua_State *L) {
+  int level = jr_log_level_from(luaL_checkstring(L, 1));
+  size_t len;
+  const char *text = luaL_checklstring(L, 2, &len);
+  if (level < 0) return jr_raise(L, "usage", 0, 1, "log: unknown level '%s'", lua_tostring(L, 1));
+  jr_log_line(&jr_of(L)->log, (jr_log_level)level, text, len);
+  return 0;
+}
+
+static int count_fds(void) {
+  DIR *dir = opendir("/proc/self/fd");
+  if (!dir) return -1;
+  int n = 0;
+  while (readdir(dir)) n++;
+  closedir(dir);
+  return n - 3; /* ".", ".." and the directory's own */
+}
+
+static void set_count(lua_State *L, const char *key, uint64_t value) {
+  lua_pushinteger(L, (lua_Integer)value);
+  lua_setfield(L, -2, key);
+}
+
+/* stats() → {tasks, operations, children, fds, memory, shared, spawned, resumed} */
+static int host_stats(lua_State *L) {
+  jobrun *rt = jr_of(L);
+  lua_createtable(L, 0, 8);
+  set_count(L, "tasks", rt->tasks);
+  set_count(L, "operations", rt->operations);
+  set_count(L, "children", rt->children);
+  set_count(L, "fds", (uint64_t)count_fds());
+  set_count(L, "memory", rt->mem.used);
+  set_count(L, "shared", atomic_load(&rt->mem.shared));
+  set_count(L, "spawned", rt->spawned);
+  set_count(L, "resumed", rt->resumed);
+  return 1;
+}
+
+/* exit([code]): ends the script in order but without grace, with that status */
+static int host_exit(lua_State *L) {
+  jobrun *rt = jr_of(L);
+  int code = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, 0);
+  rt->exit_code = code;
+  rt->request_stop(rt, 0);
+  if (rt->cur) jr_task_cancel(rt->cur, "os.exit");
+  if (rt->cur) jr_check_park(L, "os.exit");
+  return 0;
+}
+
+/* fail(error): what a job does in --fail mode, and an error nobody can take */
+static int host_fail(lua_State *L) {
+  jobrun *rt = jr_of(L);
+  luaL_checkany(L, 1);
+  jr_error_text(L, 1);
+  size_t len;
+  const char *text = lua_tolstring(L, -1, &len);
+  jr_log_line(&rt->log, JR_LOG_ERROR, text, len);
+  rt->failed = true;
+  return 0;
+}
+
+int jr_open_host(lua_State *L) {
+  static const luaL_Reg functions[] = {{"now", host_now},
+                                       {"monotonic", host_monotonic},
+                                       {"is_virtual", host_is_virtual},
+                                       {"log", host_log},
+                                       {"stats", host_stats},
+                                       {"exit", host_exit},
+                                       {"fail", host_fail},
+                                       {NULL, NULL}};
+  luaL_newlib(L, functions);
+  return 1;
+}

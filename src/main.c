@@ -1,0 +1,261 @@
+/* The command: reads the command line, runs a script in a runtime, hands signals to it.
+ *
+ * All it can do a host program can do too, by jobrun.h alone.
+ *
+ * SPDX-License-Identifier: MIT */
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <lua.h>
+#include <uv.h>
+
+#include "jobrun.h"
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_SIGINT = 130 };
+
+static const char help[] =
+    "jobrun runs scheduled jobs, child processes and tasks written in Lua.\n"
+    "\n"
+    "  jobrun [OPTIONS] SCRIPT [ARGS]   run a script until its work is done; - reads stdin\n"
+    "  jobrun [OPTIONS] -e CODE [ARGS]  run a line of Lua\n"
+    "  jobrun test [PATHS]              run luaunit suites (*_test.lua), each file in a process of its own\n"
+    "  jobrun --version                 versions of jobrun, Lua and libuv\n"
+    "  jobrun --help                    this text\n"
+    "\n"
+    "Options:\n"
+    "  --clock=virtual[=ISO]  time jumps to the next due moment instead of passing (ISO: the start, UTC)\n"
+    "  --grace=SECONDS        how long running jobs may go on after SIGTERM or Ctrl-C (10)\n"
+    "  --log-level=LEVEL      debug, info, warn or error (info)\n"
+    "  --memory-limit=MIB     memory for the script; beyond it Lua raises \"not enough memory\" (none)\n"
+    "  --                     ends the options\n"
+    "\n"
+    "Exit status: 0 all well, 1 an error, 2 wrong use or a script that does not load,\n"
+    "124 the grace passed, 130 after Ctrl-C.\n"
+    "\n"
+    "Example:  jobrun -e 'every(1).second(function() print \"tick\" end)'\n";
+
+typedef struct command {
+  const char *script, *code, *module;
+  int argc;
+  char **argv;
+  double grace_s;
+  jobrun_opts opts;
+} command;
+
+__attribute__((format(printf, 1, 2))) static int usage(const char *fmt, ...) {
+  fputs("jobrun: ", stderr);
+  va_list args;
+  va_start(args, fmt);
+  vfprintf(stderr, fmt, args);
+  va_end(args);
+  fputs("\nTry: jobrun --help\n", stderr);
+  return EXIT_USAGE;
+}
+
+static int print_versions(void) {
+  printf("jobrun %s\n%s\nlibuv %s\n", jobrun_version(), LUA_RELEASE, uv_version_string());
+  return 0;
+}
+
+/* ---- options ------------------------------------------------------------------------------- */
+
+/* "virtual" or "virtual=2027-01-01T00:00:00Z"; without a start, 2000-01-01, the same in each run.
+ */
+static bool parse_clock(command *c, const char *value) {
+  struct tm tm = {.tm_year = 100, .tm_mday = 1};
+  if (strncmp(value, "virtual", 7) != 0) return strcmp(value, "real") == 0;
+  if (value[7] == '=') {
+    const char *rest = strptime(value + 8, "%Y-%m-%d", &tm);
+    if (rest && (*rest == 'T' || *rest == ' ')) rest = strptime(rest + 1, "%H:%M:%S", &tm);
+    if (!rest || (*rest && strcmp(rest, "Z") != 0)) return false;
+  } else if (value[7]) {
+    return false;
+  }
+  c->opts.flags |= JOBRUN_VIRTUAL_CLOCK;
+  c->opts.virtual_epoch_ns = (int64_t)timegm(&tm) * 1000000000;
+  return true;
+}
+
+static bool parse_number(const char *value, double *out) {
+  char *end;
+  *out = strtod(value, &end);
+  return *value && !*end && *out >= 0 && *out < 1e9;
+}
+
+static bool parse_level(const char *value, int *out) {
+  static const char *const names[] = {"debug", "info", "warn", "error", "off"};
+  for (int i = 0; i < 5; i++)
+    if (strcmp(value, names[i]) == 0) {
+      *out = i;
+      return true;
+    }
+  return false;
+}
+
+/* One --name=value. */
+static int parse_option(command *c, const char *option) {
+  const char *value = strchr(option, '=');
+  size_t len = value ? (size_t)(value - option) : strlen(option);
+  double number;
+  value = value ? value + 1 : "";
+#define IS(name) (len == sizeof name - 1 && memcmp(option, name, len) == 0)
+  if (IS("--clock"))
+    return parse_clock(c, value)
+               ? 0
+               : usage("--clock: expected virtual or virtual=2027-01-31T12:00:00Z, got '%s'",
+                       value);
+  if (IS("--grace"))
+    return parse_number(value, &c->grace_s) ? 0
+                                            : usage("--grace: expected seconds, got '%s'", value);
+  if (IS("--log-level"))
+    return parse_level(value, &c->opts.log_level)
+               ? 0
+               : usage("--log-level: expected debug, info, warn or error, got '%s'", value);
+  if (IS("--memory-limit")) {
+    if (!parse_number(value, &number))
+      return usage("--memory-limit: expected MiB, got '%s'", value);
+    c->opts.memory_limit = (size_t)(number * 1024 * 1024);
+    return 0;
+  }
+#undef IS
+  return usage("unknown option '%s'", option);
+}
+
+/* Fills the command; returns -1 to go on, or an exit status. */
+static int parse(command *c, int argc, char **argv) {
+  int i = 1;
+  for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
+    if (strcmp(argv[i], "--") == 0) {
+      i++;
+      break;
+    }
+    if (strcmp(argv[i], "--version") == 0 || strcmp(argv[i], "-v") == 0) return print_versions();
+    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+      return fputs(help, stdout) < 0;
+    if (strcmp(argv[i], "-e") == 0) {
+      if (i + 1 == argc) return usage("-e needs a line of Lua");
+      c->code = argv[++i];
+      i++;
+      break;
+    }
+    int status = parse_option(c, argv[i]);
+    if (status) return status;
+  }
+  if (!c->code) {
+    if (i == argc) return usage("no script given");
+    if (strcmp(argv[i], "test") == 0 && access("test", F_OK) != 0)
+      c->module = "jobrun.test";
+    else
+      c->script = argv[i];
+    i++;
+  }
+  c->argc = argc - i;
+  c->argv = argv + i;
+  return -1;
+}
+
+/* ---- signals ------------------------------------------------------------------------------- */
+
+typedef struct signals {
+  jobrun *rt;
+  uv_signal_t handles[3];
+  double grace_s;
+  int count, first;
+} signals;
+
+/* First: stop in order. Second: at once, though no child is sent a second SIGTERM. Third: leave;
+ * the warden ends what is left of our children. */
+static void on_signal(uv_signal_t *handle, int number) {
+  signals *s = handle->data;
+  if (s->count++ == 0) {
+    s->first = number;
+    fprintf(stderr, "jobrun: stopping; once more to cancel what runs\n");
+  }
+  if (s->count > 2) _exit(number == SIGINT ? EXIT_SIGINT : 128 + number);
+  jobrun_stop(s->rt, s->grace_s);
+}
+
+static void listen_to_signals(signals *s, jobrun *rt, double grace_s) {
+  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+  *s = (signals){.rt = rt, .grace_s = grace_s};
+  signal(SIGPIPE, SIG_IGN);
+  for (int i = 0; i < 3; i++) {
+    uv_signal_init(jobrun_loop(rt), &s->handles[i]);
+    s->handles[i].data = s;
+    uv_signal_start(&s->handles[i], on_signal, numbers[i]);
+    uv_unref((uv_handle_t *)&s->handles[i]);
+  }
+}
+
+static void close_signals(signals *s) {
+  for (int i = 0; i < 3; i++) uv_close((uv_handle_t *)&s->handles[i], NULL);
+  uv_run(jobrun_loop(s->rt), UV_RUN_NOWAIT);
+}
+
+/* ---- running ------------------------------------------------------------------------------- */
+
+static char *read_stdin(size_t *len) {
+  size_t cap = 1 << 16;
+  char *code = malloc(cap);
+  *len = 0;
+  for (size_t n; code && (n = fread(code + *len, 1, cap - *len, stdin)) > 0;) {
+    *len += n;
+    if (*len < cap) continue;
+    char *grown = realloc(code, cap *= 2);
+    if (!grown) free(code);
+    code = grown;
+  }
+  return code;
+}
+
+static int load(jobrun *rt, command *c) {
+  if (c->code) return jobrun_load_string(rt, c->code, strlen(c->code), "=(command line)");
+  if (c->module) {
+    char code[64];
+    int n = snprintf(code, sizeof code, "require('%s').main(...)", c->module);
+    return jobrun_load_string(rt, code, (size_t)n, "=jobrun");
+  }
+  if (strcmp(c->script, "-") != 0) return jobrun_load_file(rt, c->script);
+  size_t len;
+  char *code = read_stdin(&len);
+  int status = code ? jobrun_load_string(rt, code, len, "=stdin") : UV_ENOMEM;
+  free(code);
+  return status;
+}
+
+static int run(jobrun *rt, command *c) {
+  signals s;
+  jobrun_set_args(rt, c->argc, (const char *const *)c->argv);
+  if (load(rt, c) < 0) {
+    fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
+    return EXIT_USAGE;
+  }
+  listen_to_signals(&s, rt, c->grace_s);
+  int status = jobrun_run(rt);
+  close_signals(&s);
+  if (status < 0) fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
+  int code = jobrun_exit_code(rt);
+  return code == 0 && s.first == SIGINT ? EXIT_SIGINT : code;
+}
+
+int main(int argc, char **argv) {
+  command c = {.grace_s = -1, .opts = JOBRUN_OPTS_INIT};
+  int status = parse(&c, argc, argv);
+  if (status >= 0) return status;
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  jobrun *rt;
+  status = jobrun_new(&rt, &c.opts);
+  if (status < 0) {
+    fprintf(stderr, "jobrun: could not start: %s\n", jobrun_strerror(status));
+    return EXIT_FAILED;
+  }
+  int code = run(rt, &c);
+  if (jobrun_free(rt) < 0) _exit(code ? code : EXIT_FAILED);
+  return code;
+}

@@ -1,0 +1,115 @@
+/* struct jobrun: everything a runtime owns. There are no globals, so two may live in a process.
+ *
+ * Found from any lua_State of the runtime with jr_of(L): Lua copies the main state's extra space
+ * into each new thread. Its lowest bit is ours (see co.c): it marks a user's coroutine in which a
+ * task is parked.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef JR_RT_H
+#define JR_RT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <lua.h>
+#include <uv.h>
+
+#include "clock.h"
+#include "list.h"
+#include "log.h"
+#include "mem.h"
+#include "task.h"
+
+#ifndef JOBRUN_TYPE /* jobrun.h has it too */
+#define JOBRUN_TYPE
+typedef struct jobrun jobrun;
+#endif
+
+/* A trade (jobs, processes, executors) that must hear of the runtime's life. All on the loop
+ * thread; each function may be NULL. They run in the order of registration, `close` in reverse. */
+typedef struct jr_trade {
+  jr_list link;
+  void (*stop)(jobrun *rt, struct jr_trade *trade);    /* stopping began: start nothing new */
+  bool (*is_busy)(jobrun *rt, struct jr_trade *trade); /* keeps the script alive (active jobs) */
+  void (*before_pump)(jobrun *rt,
+                      struct jr_trade *trade); /* outside uv callbacks; may enter Lua protected */
+  void (*close)(jobrun *rt, struct jr_trade *trade); /* close handles; the loop turns after it */
+  void (*free)(jobrun *rt, struct jr_trade *trade);  /* memory, after the handles are gone */
+} jr_trade;
+
+typedef enum jr_phase {
+  JR_PHASE_RUN,    /* the script runs */
+  JR_PHASE_HOOKS,  /* on.stop hooks run */
+  JR_PHASE_DRAIN,  /* what runs may end, within the grace */
+  JR_PHASE_CANCEL, /* what is left was cancelled */
+  JR_PHASE_END     /* nothing is left */
+} jr_phase;
+
+struct jobrun {
+  jr_mem mem;
+  jr_log log;
+  lua_State *L;
+  uv_loop_t *loop;
+  bool own_loop;
+  uv_thread_t thread; /* the loop's */
+
+  /* task.c */
+  jr_task *root, *cur;
+  jr_task *ready_first, *ready_last;
+  bool parking;   /* the yield that travels outwards is a wait of ours */
+  int no_park;    /* > 0: a C function that cannot yield is below a user's coroutine */
+  uint32_t tasks; /* not yet done, without the root */
+  uint64_t spawned, resumed;
+  lua_State **idle_cos; /* finished coroutines, for the next spawn */
+  int32_t *idle_slots;
+  uint32_t idle_len, idle_cap;
+  int32_t slots;
+  char **sites; /* short sources of spawn sites, interned */
+  uint16_t sites_len;
+  void (*on_turn)(
+      struct jobrun *rt); /* host.c: what each turn of the loop does, before and after the poll */
+  uv_prepare_t prepare;
+  uv_check_t check;
+  uv_idle_t idle;
+  uint32_t open_uv; /* handles of ours not yet closed */
+
+  jr_clock clock;
+  uint32_t
+      operations; /* real ones in flight (child, worker, file): the virtual clock waits for them */
+  uint32_t children; /* child processes alive */
+  jr_list trades;
+
+  /* host.c */
+  uv_async_t post;
+  uv_mutex_t post_lock;
+  jr_list posts;
+  void (*request_stop)(struct jobrun *rt, int64_t grace_ns); /* 0: cancel at once */
+  jr_phase phase;
+  int64_t grace_ns;
+  jr_timer grace;
+  int exit_code;
+  bool failed; /* an uncaught error was reported */
+  bool running, closed;
+  char *error; /* the last error's text */
+  size_t error_size;
+  void *host; /* host.c's own */
+};
+
+/* The runtime of a state; NULL in a worker's state. */
+static inline jobrun *jr_of(lua_State *L) {
+  return (jobrun *)(*(uintptr_t *)lua_getextraspace(L) & ~(uintptr_t)1);
+}
+
+/* An operation of the outside world begins or is over; in pairs. */
+static inline void jr_op_begin(jobrun *rt) {
+  rt->operations++;
+}
+static inline void jr_op_end(jobrun *rt) {
+  rt->operations--;
+}
+
+/* Close callback for every uv handle of ours, and its counterpart when one is opened: the loop
+ * is turned until open_uv is 0. `handle->data` must be the runtime. */
+void jr_uv_closed(uv_handle_t *handle);
+
+#endif
