@@ -241,7 +241,10 @@ void jr_traceback_keep(lua_State *L, int index) {
   lua_pop(L, 2);
 }
 
+/* A cancelled task's error needs no traceback: where it waited says nothing of why, and a tree of
+ * 20 000 tasks is cancelled ten times as fast without. */
 int jr_message_handler(lua_State *L) {
+  if (jr_error_is(L, 1, "cancelled")) return 1;
   jr_traceback_of(L, 1);
   bool inherited = lua_isstring(L, -1);
   lua_pop(L, 1);

@@ -143,13 +143,42 @@ static int raise_cause(lua_State *L, jr_task *t) {
   return lua_error(L);
 }
 
-/* The C function that a wait cannot pass, for the error message. */
-static const char *name_of_barrier(lua_State *L, lua_Debug *ar) {
-  for (int level = 1; lua_getstack(L, level, ar); level++) {
-    lua_getinfo(L, "Sn", ar);
-    if (*ar->what == 'C' && ar->name && strcmp(ar->name, "pcall") != 0) return ar->name;
+/* Pushes "table.sort" for the function on top if package.loaded knows it, else nil; pops it. */
+static void push_library_name(lua_State *L) {
+  int fn = lua_gettop(L);
+  luaL_checkstack(L, 8, NULL);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  for (lua_pushnil(L); lua_next(L, fn + 1); lua_settop(L, fn + 2)) {
+    if (!lua_istable(L, -1) || lua_type(L, -2) != LUA_TSTRING) continue;
+    for (lua_pushnil(L); lua_next(L, fn + 3); lua_pop(L, 1)) {
+      if (!lua_rawequal(L, -1, fn) || lua_type(L, -2) != LUA_TSTRING) continue;
+      lua_pushfstring(L, "%s.%s", lua_tostring(L, fn + 2), lua_tostring(L, -2));
+      lua_replace(L, fn);
+      lua_settop(L, fn);
+      return;
+    }
   }
-  return "a metamethod or library function";
+  lua_settop(L, fn - 1);
+  lua_pushnil(L);
+}
+
+/* Pushes the name of the C function that a wait cannot pass, for the error message. */
+static const char *push_barrier(lua_State *L) {
+  lua_Debug ar;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "f", &ar);
+    bool is_c = lua_iscfunction(L, -1);
+    if (!is_c) {
+      lua_pop(L, 1);
+      continue;
+    }
+    push_library_name(L);
+    const char *name = lua_tostring(L, -1);
+    if (name && strcmp(name, "_G.pcall") != 0 && strcmp(name, "_G.xpcall") != 0 && strncmp(name, "jobrun.", 7) != 0) return name;
+    lua_pop(L, 1);
+  }
+  lua_pushliteral(L, "a metamethod");
+  return lua_tostring(L, -1);
 }
 
 void jr_check_park(lua_State *L, const char *op) {
@@ -157,11 +186,10 @@ void jr_check_park(lua_State *L, const char *op) {
   jr_task *t = rt->cur;
   if (t && t->cancelled) raise_cause(L, t);
   if (t && lua_isyieldable(L) && rt->no_park == 0) return;
-  lua_Debug ar;
   if (!t) jr_raise(L, "usage", 0, 1, "%s can wait only inside a task (use spawn)", op);
   jr_raise(L, "usage", 0, 1,
-           "%s cannot wait here: the C function '%s' on the stack cannot be suspended", op,
-           name_of_barrier(L, &ar));
+           "%s cannot wait here: %s, on the stack, is a C function that cannot be suspended", op,
+           push_barrier(L));
 }
 
 static void begin_wait(lua_State *L, jr_wait *w) {
