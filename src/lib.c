@@ -25,8 +25,10 @@ int jr_open_jobs(lua_State *L);
 int jr_open_proc(lua_State *L);
 int jr_open_work(lua_State *L);
 
-static const luaL_Reg modules[] = {
-    {"jobrun.core.task", jr_open_task}, {"jobrun.core.host", jr_open_host}, {NULL, NULL}};
+static const luaL_Reg modules[] = {{"jobrun.core.task", jr_open_task},
+                                   {"jobrun.core.host", jr_open_host},
+                                   {"jobrun.core.fs", jr_open_fs},
+                                   {NULL, NULL}};
 
 /* "jobrun.every" → "jobrun/every.lua" */
 static const char *push_file_name(lua_State *L, const char *module) {
