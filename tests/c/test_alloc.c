@@ -1,0 +1,124 @@
+/* Allocation failure at every N: for N = 1, 2, 3 … the Nth request for memory fails, until the
+ * scenario gets through. Whatever N is: no crash, no leak, no handle or task left, and a status
+ * that says what happened.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "cmocka_all.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jobrun.h"
+#include "status.h"
+
+typedef struct door {
+  long left;    /* requests until one fails; < 0: none does */
+  long blocks;  /* out now */
+  size_t bytes; /* out now */
+  bool failed;
+} door;
+
+static void *alloc(void *data, void *ptr, size_t old_size, size_t new_size) {
+  door *d = data;
+  if (!ptr) old_size = 0;
+  if (new_size == 0) {
+    if (ptr) d->blocks--;
+    d->bytes -= old_size;
+    free(ptr);
+    return NULL;
+  }
+  bool grows = new_size > old_size; /* Lua relies on shrinking not to fail */
+  if (grows && d->left >= 0 && d->left-- == 0) {
+    d->failed = true;
+    return NULL;
+  }
+  void *block = realloc(ptr, new_size);
+  if (!ptr && block) d->blocks++;
+  d->bytes += new_size - old_size;
+  return block;
+}
+
+static void drop_log(void *data, int level, const char *text, size_t len) {
+  (void)data;
+  (void)level;
+  (void)text;
+  (void)len;
+}
+
+/* One run; true if no request was refused any more. */
+static bool run_with(const char *script, long n) {
+  door d = {.left = n};
+  jobrun *rt = NULL;
+  jobrun_opts o = JOBRUN_OPTS_INIT;
+  o.alloc = alloc;
+  o.alloc_data = &d;
+  o.log = drop_log;
+  o.flags = JOBRUN_VIRTUAL_CLOCK;
+  int status = jobrun_new(&rt, &o);
+  if (status == 0) {
+    status = jobrun_load_string(rt, script, strlen(script), "=scenario");
+    if (status == 0) status = jobrun_run(rt);
+    jobrun_stats stats = {.size = sizeof stats};
+    jobrun_get_stats(rt, &stats);
+    assert_int_equal(stats.tasks, 0);
+    assert_int_equal(stats.children, 0);
+    assert_int_equal(stats.operations, 0);
+    assert_int_equal(jobrun_free(rt), 0);
+  } else {
+    assert_null(rt);
+  }
+  if (!d.failed && status != 0)
+    fail_msg("status %s without a refused request", jobrun_err_name(status));
+  if (d.blocks != 0 || d.bytes != 0)
+    fail_msg("N=%ld: %ld blocks, %zu bytes left", n, d.blocks, d.bytes);
+  return !d.failed;
+}
+
+static void run_scenario(const char *script) {
+  long n = 0;
+  while (!run_with(script, n)) n++;
+  assert_true(n > 100); /* else the failures never came */
+}
+
+static void test_tasks(void **state) {
+  (void)state;
+  run_scenario(
+      "local function work(n) sleep(n) return n, {n} end\n"
+      "local t = spawn(work, 1)\n"
+      "local u = spawn(function() spawn(work, 2) pcall(timeout, 1, work, 5) shield(work, 1) end)\n"
+      "assert(t:await() == 1)\n"
+      "u:await()\n"
+      "local v = spawn(sleep, 100) sleep(1) v:cancel('enough') pcall(v.await, v)\n");
+}
+
+static void test_failing_tasks(void **state) {
+  (void)state;
+  run_scenario(
+      "local ok, e = pcall(scope, function()\n"
+      "  spawn(function() local g <close> = setmetatable({}, {__close = function() end}) sleep(9) end)\n"
+      "  spawn(function() sleep(1) error('boom') end)\n"
+      "  spawn(function() pcall(sleep, 9) error('second') end)\n"
+      "  sleep(50)\n"
+      "end)\n"
+      "assert(not ok and tostring(e):find('boom') or tostring(e):find('memory'), e)\n");
+}
+
+static void test_user_coroutines(void **state) {
+  (void)state;
+  run_scenario(
+      "local sum = 0\n"
+      "for i in coroutine.wrap(function() for i = 1, 3 do sleep(1) coroutine.yield(i) end end) do sum = sum + i end\n"
+      "assert(sum == 6)\n"
+      "on.stop(function() sleep(1) end)\n");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_tasks),
+      cmocka_unit_test(test_failing_tasks),
+      cmocka_unit_test(test_user_coroutines),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
