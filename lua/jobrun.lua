@@ -24,6 +24,7 @@ local FIELDS = { -- the word is a field of the module's table
   scope = "jobrun.task",
   shield = "jobrun.task",
   current = "jobrun.task",
+  run = "jobrun.task",
   now = "jobrun.task",
   monotonic = "jobrun.task",
   blocking = "jobrun.executor",

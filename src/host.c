@@ -50,6 +50,7 @@ typedef struct jr_host {
   bool started; /* jobrun_run or _step was called */
   bool loaded;  /* the main chunk has suspended or returned: loading is over */
   bool main_failed;
+  bool exits;            /* the script itself asked to stop */
   bool grace_over;
   _Atomic int stops; /* how often a stop was asked for */
   _Atomic int64_t asked_grace_ns;
@@ -115,8 +116,12 @@ static void on_main_end(jr_watch *watch, jr_task *task, lua_State *L) {
   h->main = NULL;
   if (task->state != JR_TASK_FAILED) return;
   h->main_failed = true;
-  rt->exit_code = !h->loaded && jr_error_is(L, -1, "usage") ? 2 : 1;
-  jr_error_text(L, -1);
+  bool is_usage = !h->loaded && jr_error_is(L, -1, "usage");
+  rt->exit_code = is_usage ? 2 : 1;
+  if (is_usage)
+    luaL_tolstring(L, -1, NULL); /* it names the line; how we got there is no help */
+  else
+    jr_error_text(L, -1);
   size_t len;
   const char *text = lua_tolstring(L, -1, &len);
   set_error(rt, text, len);
@@ -229,7 +234,7 @@ static bool life_step(jobrun *rt) {
     if (h->main_failed)
       begin_stop(rt, "error");
     else if (stops > 0)
-      begin_stop(rt, "signal");
+      begin_stop(rt, h->exits ? "done" : "signal");
     else if (h->loaded && is_idle(rt))
       begin_stop(rt, "done");
     break;
@@ -335,12 +340,13 @@ int jobrun_stop(jobrun *rt, double grace_s) {
   return uv_async_send(&rt->post);
 }
 
-/* os.exit of a script. */
+/* os.exit of a script; and the end of a runtime that is freed while its script runs. */
 static void request_stop(jobrun *rt, int64_t grace_ns) {
   jr_host *h = host_of(rt);
+  h->exits = true;
   if (grace_ns == 0) atomic_store(&h->stop_at_once, true);
-  atomic_store(&h->asked_grace_ns, grace_ns);
-  atomic_fetch_add(&h->stops, 1);
+  if (grace_ns >= 0) atomic_store(&h->asked_grace_ns, grace_ns);
+  if (atomic_load(&h->stops) == 0) atomic_store(&h->stops, 1);
   uv_async_send(&rt->post);
 }
 

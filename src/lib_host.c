@@ -68,12 +68,13 @@ static int host_stats(lua_State *L) {
   return 1;
 }
 
-/* exit([code]): ends the script in order but without grace, with that status */
+/* exit([code]), which is os.exit: ends the script in order, as SIGTERM does, with that status; the
+ * calling task goes no further */
 static int host_exit(lua_State *L) {
   jobrun *rt = jr_of(L);
   int code = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, 0);
   rt->exit_code = code;
-  rt->request_stop(rt, 0);
+  rt->request_stop(rt, -1);
   if (rt->cur) jr_task_cancel(rt->cur, "os.exit");
   if (rt->cur) jr_check_park(L, "os.exit");
   return 0;

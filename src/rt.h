@@ -83,7 +83,7 @@ struct jobrun {
   uv_async_t post;
   uv_mutex_t post_lock;
   jr_list posts;
-  void (*request_stop)(struct jobrun *rt, int64_t grace_ns); /* 0: cancel at once */
+  void (*request_stop)(struct jobrun *rt, int64_t grace_ns); /* 0: cancel at once; -1: the default */
   jr_phase phase;
   int64_t grace_ns;
   jr_timer grace;

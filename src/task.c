@@ -565,7 +565,7 @@ jr_task *jr_spawn(lua_State *L, jr_task *parent, int nargs, int flags) {
   jobrun *rt = jr_of(L);
   if (!parent) parent = rt->root;
   if (rt->phase == JR_PHASE_END)
-    jr_raise(L, "closed", JR_ECLOSED, 1, "spawn: the runtime has ended");
+    jr_raise(L, "closed", JR_ECLOSED, 1, "spawn: this event loop is closed, the script has ended: start tasks before, or in an on.stop hook");
   luaL_checkstack(L, 6, "spawn");
   jr_task *t = lua_newuserdatauv(L, sizeof *t, 1);
   init_task(t, parent, flags);

@@ -60,6 +60,12 @@ M.scope = core.scope
 ---@return any ... fn's results
 M.shield = core.shield
 
+---There is nothing to run: a script is inside the loop. Raises an error that says what to do; it
+---exists for who looks for asyncio.run.
+function M.run()
+  check.fail "run: this event loop is already running: call the function itself to wait for it, or spawn(fn) to go on meanwhile"
+end
+
 ---The task that runs now.
 ---@return jobrun.Task
 M.current = core.current

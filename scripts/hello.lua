@@ -1,0 +1,23 @@
+-- The main job: ticks every second, and meanwhile encodes a small generated clip with ffmpeg, whose report
+-- lines arrive as callbacks while it runs. It ends by itself after about ten seconds.
+
+local output = os.tmpname() .. ".mp4"
+
+every(1).second.named("tick").times(9)(function(run)
+  print(("tick %d, %.1f ms after its time"):format(run.id, run.late * 1000))
+end)
+
+local lines = 0
+local result = ffmpeg {
+  input = { raw = "testsrc2=size=320x240:rate=25:duration=8", f = "lavfi", args = { "-re" } },
+  output = output,
+  vcodec = "libx264",
+  pix_fmt = "yuv420p",
+  on_report = function(line, level)
+    lines = lines + 1
+    if level ~= "info" or line:find("^Output") then print("ffmpeg says: " .. line) end
+  end,
+  on_progress = function(p) print(("encoding: %3.0f %%"):format(p.percent or 0)) end,
+}
+print(("encoded %s: %d bytes in %.1f s, %d report lines"):format(output, result.outputs[1].size, result.elapsed, lines))
+os.remove(output)
