@@ -1,0 +1,51 @@
+--- `every` and `after`: the words that declare jobs.
+--
+-- SPDX-License-Identifier: MIT
+
+require "jobrun.jobs" -- whoever declares jobs has the word for them loaded too
+local builder = require "jobrun.builder"
+
+local M = {}
+
+---Declares a job that runs every so often: `every(1).second(fn)`, `every(5).minutes.tag("net")(fn, ...)`,
+---`every "1h30m" (fn)`. Due times lie on a fixed grid from the declaration on and never drift; the first
+---one is a whole interval away, unless `.now()` asks for one at once.
+---
+---Units: `.second(s) .minute(s) .hour(s) .day(s) .week(s)`; the singular only with 1. A day is 24 hours of
+---elapsed time and a week seven of them: they do not yet follow the wall clock into summer time.
+---
+---Modifiers, with `.` or `:`
+---* `.now()` first run at once, then the grid
+---* `.named(x)` the job's name; by default "every 1 second script.lua:12"
+---* `.tag(...)` for `jobs.list(tag)`, `jobs.clear(tag)`, `jobs.run_all{tag=}`
+---* `.times(n)` the job ends with its n-th run
+---* `.overlap("skip"|"queue"|"cancel"|"allow" [, n])` a due time while a run still goes: skip it (default),
+---  queue one, cancel the old run, or allow up to n at once
+---* `.from_end()` the next interval begins when a run ends
+---* `.to(b)` each interval is drawn anew between n and b units
+---* `.jitter(d [, {stable=true}])` each start up to d behind the grid, never accumulated
+---* `.timeout(d)` cancels a run that takes longer
+---* `.paused()` declared, but `job:resume()` starts it
+---* `.run(fn, ...)` the same as calling the builder: registers and returns the job
+---
+---The function is called as `fn(..., run)`: run.job, .id, .due, .late, .attempt, run:log(fmt, ...). An
+---error in a run is logged with its traceback and the schedule goes on; `return jobs.CANCEL` ends the job.
+---@param n? number|string how many units (default 1), or a duration such as "1h30m"
+---@return jobrun.Builder
+function M.every(n)
+  return builder.every(n == nil and 1 or n)
+end
+
+---Declares a job that runs once: `after("5m", fn)`. Without the function it returns a builder with the
+---modifiers `.named .tag .timeout .jitter .paused .run`.
+---@param d number|string seconds, or a duration such as "5m"
+---@param fn? function called as fn(..., run)
+---@param ... any arguments for fn
+---@return jobrun.Job|jobrun.Builder
+function M.after(d, fn, ...)
+  local sentence = builder.after(d)
+  if fn == nil then return sentence end
+  return sentence(fn, ...)
+end
+
+return M

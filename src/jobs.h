@@ -1,0 +1,171 @@
+/* Jobs: a function, a rule that says when, and a policy for when things go wrong.
+ *
+ * This file decides when a run starts and what becomes of it. It knows no Lua words: a job comes
+ * in as checked, flat values, and its function is reached through one entry function of the
+ * registry. All of it on the loop thread.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef JR_JOBS_H
+#define JR_JOBS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <lua.h>
+
+#include "clock.h"
+#include "list.h"
+#include "rt.h"
+#include "run.h"
+#include "task.h"
+#include "when.h"
+
+typedef struct jr_jobs jr_jobs;
+typedef struct jr_job jr_job;
+typedef struct jr_run jr_run;
+
+/* What a due time does that finds the job's limit of runs still going. */
+typedef enum jr_overlap {
+  JR_OVERLAP_SKIP,   /* it is counted and logged, and nothing runs */
+  JR_OVERLAP_QUEUE,  /* one run waits for the end of the present one; more are skipped */
+  JR_OVERLAP_CANCEL, /* the present run is cancelled; a new one starts when it has ended */
+  JR_OVERLAP_ALLOW   /* up to `limit` runs at once; more are skipped */
+} jr_overlap;
+
+/* What the declaration says. */
+typedef struct jr_plan {
+  jr_when when;       /* the start is filled in by jr_job_add */
+  int64_t spread_ns;  /* each interval is drawn from [period, period + spread]; 0 = a fixed grid */
+  int64_t jitter_ns;  /* each start is up to this much behind the grid; never accumulates */
+  int64_t timeout_ns; /* a run is cancelled after it; 0 = never */
+  uint64_t times;     /* the job ends with this many runs; 0 = no end */
+  uint32_t limit;     /* runs at the same time, at least 1 */
+  uint8_t overlap;    /* jr_overlap */
+  bool now : 1;       /* the start itself is a due time */
+  bool from_end : 1;  /* the next interval begins with the end of a run */
+  bool paused : 1;    /* declared, not started */
+  bool fixed_jitter : 1; /* jitter_ns is the offset itself, not its bound */
+} jr_plan;
+
+typedef enum jr_job_state {
+  JR_JOB_ACTIVE,
+  JR_JOB_PAUSED,
+  JR_JOB_DONE,
+  JR_JOB_CANCELLED
+} jr_job_state;
+
+/* The caller brings the memory and keeps it in place (a Lua userdata, `anchor_ref` in the
+ * registry), until the job has ended and its last run too: then the anchor is let go. */
+struct jr_job {
+  jr_list link; /* among all jobs, in order of declaration; on its own once it has ended */
+  jr_list runs; /* those that go on: jr_run.link */
+  jr_timer timer;
+  jr_jobs *jobs;
+  jr_plan plan;
+  const char *name;  /* borrowed from the declaration; #ordinal behind it where that is above 1 */
+  int64_t grid_ns;   /* the latest planned instant, without its jitter; steady */
+  int64_t due_ns;    /* when the timer goes off, or when it went off; JR_NEVER = no next run */
+  int64_t queued_ns; /* the due time of the run that waits for the present one; JR_NEVER = none */
+  int64_t last_start_ns, last_end_ns; /* wall; 0 = not yet */
+  int64_t quiet_until_ns;             /* no line about skipped or missed runs before that */
+  uint64_t runs_started, failed, skipped, missed;
+  uint32_t id, ordinal;
+  uint32_t going;     /* runs that have not ended */
+  uint32_t due_place; /* in jobs->due, from 1; 0 = not there */
+  int anchor_ref;
+  uint8_t state;  /* jr_job_state */
+  bool wants_run; /* its function takes the run as a further argument */
+};
+
+/* One run, from the decision to start it to its end. */
+struct jr_run {
+  jr_list link; /* job->runs */
+  jr_watch watch;
+  jr_timer deadline;
+  jr_job *job;
+  jr_task *task;
+  int64_t due_ns, started_ns; /* steady */
+  jr_run_record record;
+  bool begun; /* its task has had the processor */
+  bool timed_out;
+  bool ends_job; /* its function returned jobs.CANCEL */
+};
+
+typedef enum jr_job_event {
+  JR_JOB_START,
+  JR_JOB_END,
+  JR_JOB_ERROR,
+  JR_JOB_SKIP,
+  JR_JOB_LATE,
+  JR_JOB_TIMEOUT,
+  JR_JOB_EVENTS
+} jr_job_event;
+
+/* What an event tells. Valid during the call. */
+typedef struct jr_job_news {
+  jr_job_event event;
+  jr_job *job;
+  const jr_run_record *record; /* of a skip: due_ns alone is set */
+  const char *reason;          /* of a skip: "overlap" or "missed" */
+  int64_t count;               /* of a skip: how many due times */
+  lua_State *error;            /* of an error: has the error value on top; else NULL */
+} jr_job_news;
+
+/* What the binding above provides. */
+typedef struct jr_jobs_hooks {
+  int entry_ref; /* registry: entry(lightuserdata run), the body of each run's task */
+  void (*on_event)(void *data, const jr_job_news *news); /* only for events in `listening` */
+  void *data;
+} jr_jobs_hooks;
+
+struct jr_jobs {
+  jr_trade trade;
+  jobrun *rt;
+  jr_jobs_hooks hooks;
+  jr_run_sink sink;
+  jr_run_ring ring; /* the sink until another one is set */
+  jr_list all;      /* jobs that have not ended */
+  jr_job **due;     /* those whose time has come; room for all */
+  uint32_t due_len, due_cap;
+  bool due_sorted;
+  bool stopped;                /* nothing starts by itself any more */
+  uint32_t len;                /* of `all` */
+  uint32_t active;             /* those that are not paused: they keep the script alive */
+  uint32_t last_id, listening; /* bits 1 << jr_job_event */
+  uint64_t last_run, random;
+};
+
+/* Makes the trade and registers it with the runtime, which frees it at its end. 0 or UV_ENOMEM. */
+int jr_jobs_open(jobrun *rt, const jr_jobs_hooks *hooks, jr_jobs **out);
+
+/* Takes up a job (zeroed but for name, ordinal, anchor_ref and wants_run) with a grid that starts
+ * now. 0, or UV_ENOMEM with nothing changed. */
+int jr_job_add(jr_jobs *jobs, jr_job *job, const jr_plan *plan);
+
+/* No further run. One that goes on ends by itself. A job that has ended is left alone. */
+void jr_job_cancel(jr_job *job);
+
+/* A paused job has no due times, none are counted as missed, and it does not keep the script
+ * alive; `resume` takes up the grid where it stands. 0, JR_EUSAGE for a job that has ended, or
+ * UV_ENOMEM. */
+int jr_job_pause(jr_job *job);
+int jr_job_resume(jr_job *job);
+
+/* Starts a run at once, beside the schedule. 0; UV_EBUSY (*out = one of the runs in its way)
+ * where its limit of runs is reached; JR_ECLOSED while the runtime stops; JR_EUSAGE for a job that
+ * has ended; UV_ENOMEM. The run is borrowed. */
+int jr_job_start(jr_job *job, jr_run **out);
+
+/* Writes the name, cut to `size` with its zero. */
+void jr_job_name(const jr_job *job, char *name, size_t size);
+
+/* "scheduled", "running", "paused", "done", "cancelled". */
+const char *jr_job_state_name(const jr_job *job);
+
+/* Steady time of the next planned run; JR_NEVER if there is none. */
+int64_t jr_job_next_ns(const jr_job *job);
+
+/* First thing in a run's task: notes the start and arms its time limit. 0 or UV_ENOMEM. */
+int jr_run_begin(jr_run *run);
+
+#endif
