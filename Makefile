@@ -12,7 +12,7 @@ PURE   = list status mem heap buf log ptrmap lines names rmtree duration when ru
 HEART  = clock task rt glue co
 WAITS  = value work stream
 TRADES = jobs proc fs fswatch
-LIBS   = lib_task lib_host lib_work lib_proc lib_jobs lib_fs lib
+LIBS   = lib_duration lib_task lib_host lib_work lib_proc lib_jobs lib_fs lib
 DOOR   = jobrun host
 FLOORS = $(PURE) $(HEART) $(WAITS) $(TRADES) $(LIBS) $(DOOR)
 

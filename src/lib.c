@@ -18,6 +18,7 @@
 #include "glue.h"
 #include "rt.h"
 
+int jr_open_duration(lua_State *L);
 int jr_open_task(lua_State *L);
 int jr_open_host(lua_State *L);
 int jr_open_fs(lua_State *L);
@@ -25,9 +26,11 @@ int jr_open_jobs(lua_State *L);
 int jr_open_proc(lua_State *L);
 int jr_open_work(lua_State *L);
 
-static const luaL_Reg modules[] = {{"jobrun.core.task", jr_open_task},
+static const luaL_Reg modules[] = {{"jobrun.core.duration", jr_open_duration},
+                                   {"jobrun.core.task", jr_open_task},
                                    {"jobrun.core.host", jr_open_host},
                                    {"jobrun.core.fs", jr_open_fs},
+                                   {"jobrun.core.jobs", jr_open_jobs},
                                    {NULL, NULL}};
 
 /* "jobrun.every" → "jobrun/every.lua" */
