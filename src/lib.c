@@ -107,6 +107,17 @@ static int global_index(lua_State *L) {
   return 1;
 }
 
+/* os.exit ends the script in order, so that nothing is left behind. */
+static void replace_os_exit(lua_State *L) {
+  lua_getglobal(L, "os");
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "jobrun.core.host");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "exit");
+  lua_setfield(L, -3, "exit");
+  lua_pop(L, 2);
+}
+
 static void open_globals(lua_State *L) {
   lua_pushglobaltable(L);
   lua_createtable(L, 0, 1);
@@ -129,5 +140,6 @@ void jr_libs_open(lua_State *L) {
   jr_libs_open_worker(L);
   jr_coroutines_open(L);
   preload(L, modules);
+  replace_os_exit(L);
   open_globals(L);
 }
