@@ -10,9 +10,9 @@ CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOU
 
 PURE   = list status mem heap buf log ptrmap lines names rmtree duration when run spawn warden
 HEART  = clock task rt glue co
-WAITS  = value work stream
+WAITS  = names code value pack unpack worker work stream
 TRADES = jobs proc fs fswatch
-LIBS   = lib_duration lib_task lib_host lib_work lib_proc lib_jobs lib_fs lib
+LIBS   = lib_duration lib_task lib_sync lib_host lib_work lib_proc lib_jobs lib_fs lib
 DOOR   = jobrun host
 FLOORS = $(PURE) $(HEART) $(WAITS) $(TRADES) $(LIBS) $(DOOR)
 

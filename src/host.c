@@ -50,7 +50,7 @@ typedef struct jr_host {
   bool started; /* jobrun_run or _step was called */
   bool loaded;  /* the main chunk has suspended or returned: loading is over */
   bool main_failed;
-  bool exits;            /* the script itself asked to stop */
+  bool exits; /* the script itself asked to stop */
   bool grace_over;
   _Atomic int stops; /* how often a stop was asked for */
   _Atomic int64_t asked_grace_ns;

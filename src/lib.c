@@ -24,11 +24,13 @@ int jr_open_host(lua_State *L);
 int jr_open_fs(lua_State *L);
 int jr_open_jobs(lua_State *L);
 int jr_open_proc(lua_State *L);
+int jr_open_sync(lua_State *L);
 int jr_open_work(lua_State *L);
 
 static const luaL_Reg modules[] = {{"jobrun.core.duration", jr_open_duration},
                                    {"jobrun.core.task", jr_open_task},
                                    {"jobrun.core.host", jr_open_host},
+                                   {"jobrun.core.sync", jr_open_sync},
                                    {"jobrun.core.fs", jr_open_fs},
                                    {"jobrun.core.jobs", jr_open_jobs},
                                    {NULL, NULL}};

@@ -174,7 +174,9 @@ static const char *push_barrier(lua_State *L) {
     }
     push_library_name(L);
     const char *name = lua_tostring(L, -1);
-    if (name && strcmp(name, "_G.pcall") != 0 && strcmp(name, "_G.xpcall") != 0 && strncmp(name, "jobrun.", 7) != 0) return name;
+    if (name && strcmp(name, "_G.pcall") != 0 && strcmp(name, "_G.xpcall") != 0 &&
+        strncmp(name, "jobrun.", 7) != 0)
+      return name;
     lua_pop(L, 1);
   }
   lua_pushliteral(L, "a metamethod");
@@ -565,7 +567,9 @@ jr_task *jr_spawn(lua_State *L, jr_task *parent, int nargs, int flags) {
   jobrun *rt = jr_of(L);
   if (!parent) parent = rt->root;
   if (rt->phase == JR_PHASE_END)
-    jr_raise(L, "closed", JR_ECLOSED, 1, "spawn: this event loop is closed, the script has ended: start tasks before, or in an on.stop hook");
+    jr_raise(
+        L, "closed", JR_ECLOSED, 1,
+        "spawn: this event loop is closed, the script has ended: start tasks before, or in an on.stop hook");
   luaL_checkstack(L, 6, "spawn");
   jr_task *t = lua_newuserdatauv(L, sizeof *t, 1);
   init_task(t, parent, flags);
