@@ -19,5 +19,5 @@ local result = ffmpeg {
   end,
   on_progress = function(p) print(("encoding: %3.0f %%"):format(p.percent or 0)) end,
 }
-print(("encoded %s: %d bytes in %.1f s, %d report lines"):format(output, result.outputs[1].size, result.elapsed, lines))
+print(("encoded %d bytes in %.1f s, %d report lines"):format(result.outputs[1].size, result.elapsed, lines))
 os.remove(output)

@@ -290,7 +290,9 @@ end
 
 function test_a_running_coroutine_that_escaped_is_not_reused()
   local mine = spawn(function() return (coroutine.running()) end):await()
-  for _ = 1, 20 do lu.assertFalse(spawn(function() return rawequal(coroutine.running(), mine) end):await()) end
+  for _ = 1, 20 do
+    lu.assertFalse(spawn(function() return rawequal(coroutine.running(), mine) end):await())
+  end
 end
 
 function test_names_and_statuses()
