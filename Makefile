@@ -8,7 +8,7 @@ B      ?= build
 PREFIX ?= /usr/local
 CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2
 
-PURE   = list status mem heap buf log ptrmap lines names rmtree duration when run spawn warden
+PURE   = list status mem heap buf log ptrmap lines tail ffline names rmtree duration when run spawn warden
 HEART  = clock task rt glue co
 WAITS  = names code value pack unpack worker work stream
 TRADES = jobs proc fs fswatch

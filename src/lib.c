@@ -33,6 +33,7 @@ static const luaL_Reg modules[] = {{"jobrun.core.duration", jr_open_duration},
                                    {"jobrun.core.sync", jr_open_sync},
                                    {"jobrun.core.fs", jr_open_fs},
                                    {"jobrun.core.jobs", jr_open_jobs},
+                                   {"jobrun.core.proc", jr_open_proc},
                                    {NULL, NULL}};
 
 /* "jobrun.every" → "jobrun/every.lua" */
@@ -100,15 +101,6 @@ static void preload(lua_State *L, const luaL_Reg *list) {
   lua_pop(L, 1);
 }
 
-/* _G's fallback: an unknown global is looked up among the words. A script's own globals win. */
-static int global_index(lua_State *L) {
-  lua_settop(L, 2);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushvalue(L, 2);
-  lua_gettable(L, -2);
-  return 1;
-}
-
 /* os.exit ends the script in order, so that nothing is left behind. */
 static void replace_os_exit(lua_State *L) {
   lua_getglobal(L, "os");
@@ -120,13 +112,14 @@ static void replace_os_exit(lua_State *L) {
   lua_pop(L, 2);
 }
 
+/* _G's fallback is the table of the words: a script's own globals win, nothing is overwritten, and
+ * the interpreter finds a word without calling anything. */
 static void open_globals(lua_State *L) {
   lua_pushglobaltable(L);
   lua_createtable(L, 0, 1);
   lua_getglobal(L, "require");
   lua_pushliteral(L, "jobrun");
   lua_call(L, 1, 1);
-  lua_pushcclosure(L, global_index, 1);
   lua_setfield(L, -2, "__index");
   lua_setmetatable(L, -2);
   lua_pop(L, 1);

@@ -1,0 +1,182 @@
+--- One child process with its streams: what exec.lua and ffmpeg.lua stand on. Not a public word.
+--
+--   local p <close> = process.start{
+--     argv = {"prog", "arg"},       -- strings; argv[1] without a slash is looked up in PATH
+--     env = {K = "V", L = false},   -- merged over the inherited environment; false removes
+--     cwd = "dir", umask = 0x12, user = "name", nice = 10, -- nice is added to our own
+--     stdin = nil | "text" | true,  -- /dev/null, these bytes, or ours (inherited)
+--     grace = 10,                   -- seconds between SIGTERM and SIGKILL
+--     what = "exec",                -- the word that error messages begin with
+--     streams = {                   -- by the child's fd, 0 < fd < 8; fd 1 and 2 are "inherit" if not named
+--       [1] = {mode = "capture", limit = 2^20},
+--       [2] = {mode = "lines", keep = 200, ffmpeg = true},
+--     },
+--   }
+--   local r = p:run{[1] = fn, [2] = fn, note = fn, timeout = 60}
+--
+-- Modes: "null" (/dev/null), "inherit" (our fd of that number), "lines" (a pipe, split into lines:
+-- each goes to the handler of `run`, if there is one, and the last `keep` of them can be had with
+-- p:tail), "capture" (a pipe; the first `limit` bytes are kept, the rest is read and forgotten),
+-- "pull" (a pipe whose lines wait for p:lines). `limit` may stand beside lines and pull too.
+--
+-- `\n`, `\r` and `\r\n` end a line, a last one without an end counts, bytes are unchanged, a line of
+-- more than 1 MiB comes in pieces. With `ffmpeg = true` the `[level] ` that
+-- `-loglevel repeat+level+info` writes is taken out of the line and passed as second argument
+-- ("info"; a line without one has that of the line before), and progress lines (`frame=…`, `size=…`) stay
+-- out of the tail.
+--
+-- start raises an error object: kind "not_found" or "permission" (the program, or cwd), otherwise
+-- "spawn"; e.code is the system's (ENOENT), e.op the step that failed ("exec", "cwd", "user", …), e.argv the command.
+--
+-- p:run suspends until the child is gone and everything was delivered. Handlers are called in this
+-- task, as handler(line), with ffmpeg = true as handler(line, level); they may suspend (reading pauses
+-- meanwhile), and none is called after run returned. `note(line, level, fd)` sees only, from streams with
+-- ffmpeg = true, lines of level warning or worse and lines with "Duration:"; for one line it runs
+-- before the handler. A handler that raises ends the child; its error is raised from run when the child is gone.
+-- When the task is cancelled the child is ended the same way first. `timeout` (seconds): past it
+-- the child is ended as by p:stop().
+-- Result: {exit_code = 0 | nil, signal = "SIGTERM" | nil, elapsed = s, cpu = s, max_rss = bytes,
+-- pipe_held = bool (another process kept a pipe open: its later output is lost), stopped = bool
+-- (p:stop was called), timed_out = bool}; neither exit_code nor signal if a host program reaped the
+-- child before us. run may be called once.
+--
+-- p.pid; p:tail(fd) → list of lines, list of levels (false where there is none); p:captured(fd) →
+-- string, was it cut?; p:lines(fd) → an iterator (mode pull); p:capture(fd, limit): lines not yet
+-- pulled and all to come are captured; p:stop([grace]): SIGTERM once to its process group, SIGKILL
+-- after the grace, does not wait; p:signal("SIGUSR1"): to the group, false if it is gone; p:is_running();
+-- p:elapsed(). A handle that is closed (waits until the child is gone) or collected (does not wait) ends a live child.
+--
+-- SPDX-License-Identifier: MIT
+
+local core = require "jobrun.core.proc"
+local err = require "jobrun.core.error"
+
+local M = {}
+
+local MODES = { null = 0, inherit = 1, lines = 2, capture = 3, pull = 4 }
+
+---@class jobrun.process
+---@field pid integer
+local Process = {}
+Process.__index = Process
+
+-- C takes lists of strings as one string, with a zero behind each.
+local function pack(list)
+  return table.concat(list, "\0") .. "\0"
+end
+
+local function pack_env(env)
+  if not env then return nil end
+  local list = {}
+  for name, value in pairs(env) do
+    list[#list + 1] = value == false and name or name .. "=" .. tostring(value)
+  end
+  return #list > 0 and pack(list) or nil
+end
+
+-- What failed, for a person: the system's text alone does not tell which of the names is meant.
+local function explain(spec, code, step, text)
+  local program = spec.argv[1]
+  if step == "cwd" then return ("cannot enter the folder '%s': %s"):format(spec.cwd, text) end
+  if step == "user" then return ("cannot run as user '%s': %s"):format(spec.user, text) end
+  if step ~= "exec" then return ("cannot run '%s': %s (%s)"):format(program, text, step) end
+  if code == "ENOENT" then
+    local hint = program:find("/", 1, true) and "no such file, or its interpreter is missing" or "not found in PATH"
+    return ("cannot run '%s': %s"):format(program, hint)
+  end
+  if code == "EACCES" then return ("cannot run '%s': not an executable file, or no permission"):format(program) end
+  return ("cannot run '%s': %s"):format(program, text)
+end
+
+local function raise_start(spec, kind, code, step, text)
+  local reason = explain(spec, code, step, text)
+  error(err.new {
+    kind = kind,
+    code = code,
+    op = step,
+    argv = spec.argv,
+    reason = reason,
+    message = (spec.what or "process") .. ": " .. reason,
+  })
+end
+
+---Starts a program; see the head of this file.
+---@param spec table checked by the caller
+---@return jobrun.process
+function M.start(spec)
+  local handle = core.new()
+  local streams = spec.streams or {}
+  for fd, s in pairs(streams) do
+    core.stream(handle, fd, MODES[s.mode], s.keep or 0, s.limit and s.limit // 1 | 0 or 0, s.ffmpeg == true)
+  end
+  for fd = 1, 2 do
+    if not streams[fd] then core.stream(handle, fd, MODES.inherit) end
+  end
+  local pid, kind, code, step, text = core.start(handle, pack(spec.argv), pack_env(spec.env), spec.stdin, spec.cwd, spec.user,
+    spec.umask, spec.nice, spec.grace or 10)
+  if not pid then raise_start(spec, kind, code, step, text) end
+  return setmetatable({ handle = handle, pid = pid }, Process)
+end
+
+---Follows it to its end; suspends. Once per process.
+---@param handlers table<integer|string, function|number>
+---@return table result
+function Process:run(handlers)
+  local h = handlers or {}
+  return core.run(self.handle, h.timeout, h.note, h[1], h[2], h[3], h[4], h[5], h[6], h[7])
+end
+
+---An iterator over the lines of a stream with mode "pull"; suspends while there is none.
+---@param fd integer
+---@return fun(): string?, string?
+function Process:lines(fd)
+  return core.lines(self.handle, fd)
+end
+
+---@param fd integer
+---@return string[] lines, (string|false)[] levels
+function Process:tail(fd)
+  return core.tail(self.handle, fd)
+end
+
+---@param fd integer
+---@return string bytes, boolean was_cut
+function Process:captured(fd)
+  return core.captured(self.handle, fd)
+end
+
+---@param fd integer
+---@param limit integer
+function Process:capture(fd, limit)
+  core.capture(self.handle, fd, limit)
+end
+
+---@param grace number?
+function Process:stop(grace)
+  core.stop(self.handle, grace)
+end
+
+---@param name string
+---@return boolean sent
+function Process:signal(name)
+  return core.signal(self.handle, name)
+end
+
+---@return boolean
+function Process:is_running()
+  return core.is_running(self.handle)
+end
+
+---@return number seconds
+function Process:elapsed()
+  return core.elapsed(self.handle)
+end
+
+---Ends it and waits until it is gone.
+function Process:close()
+  core.close(self.handle)
+end
+
+Process.__close = Process.close
+
+return M
