@@ -21,15 +21,14 @@
 enum {
   MAX_GROUPS = 32768,
   RESERVED = -1, /* taken, its child not yet born */
-  PIPE_FD = 3,
+  LIFE_FD = 3,
   GRACE_MS = 10000,
   STEP_MS = 20
 };
 
 /* A place holds 0 (free), RESERVED, or a process group. `termed` is the warden's own. */
 struct jr_warden_table {
-  _Atomic int32_t closing; /* the end of the pipe is a farewell */
-  _Atomic int32_t high;    /* places beyond it were never used */
+  _Atomic int32_t high; /* places beyond it were never used */
   _Atomic int32_t groups[MAX_GROUPS];
   bool termed[MAX_GROUPS];
 };
@@ -45,14 +44,14 @@ static void close_above(unsigned first) {
 
 /* Nothing of our parent's may stay open here, or who waits for the end of its output waits for us.
  */
-static void let_go_of_fds(int pipe) {
+static void let_go_of_fds(int life) {
   int null = open("/dev/null", O_RDWR);
-  if (pipe != PIPE_FD) {
-    if (null == PIPE_FD) null = dup(null);
-    dup2(pipe, PIPE_FD);
+  if (life != LIFE_FD) {
+    if (null == LIFE_FD) null = dup(null);
+    dup2(life, LIFE_FD);
   }
-  for (int fd = 0; fd < PIPE_FD; fd++) null < 0 ? close(fd) : dup2(null, fd);
-  close_above(PIPE_FD + 1);
+  for (int fd = 0; fd < LIFE_FD; fd++) null < 0 ? close(fd) : dup2(null, fd);
+  close_above(LIFE_FD + 1);
 }
 
 static void set_signals(void) {
@@ -67,11 +66,15 @@ static void set_signals(void) {
   sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static bool has_ended(int pidfd, int timeout_ms) {
+  struct pollfd p = {.fd = pidfd, .events = POLLIN};
+  return poll(&p, 1, timeout_ms) > 0;
+}
+
 static bool is_gone(int32_t pid) {
   int fd = (int)syscall(SYS_pidfd_open, pid, 0);
   if (fd < 0) return true;
-  struct pollfd p = {.fd = fd, .events = POLLIN};
-  bool gone = poll(&p, 1, 0) > 0;
+  bool gone = has_ended(fd, 0);
   close(fd);
   return gone;
 }
@@ -110,15 +113,14 @@ static void end_groups(struct jr_warden_table *t) {
   }
 }
 
-static void __attribute__((noreturn)) run_warden(struct jr_warden_table *t, int pipe) {
-  char byte;
+static void __attribute__((noreturn)) run_warden(struct jr_warden_table *t, int life) {
   set_signals();
   setsid();
   prctl(PR_SET_NAME, "jr-warden");
-  let_go_of_fds(pipe);
+  let_go_of_fds(life);
   if (chdir("/") < 0) errno = 0; /* it would only have been polite to the folder */
-  while (read(PIPE_FD, &byte, 1) < 0 && errno == EINTR) continue;
-  if (!atomic_load(&t->closing)) end_groups(t);
+  while (!has_ended(LIFE_FD, -1)) continue;
+  end_groups(t);
   _exit(0);
 }
 
@@ -126,12 +128,12 @@ static void __attribute__((noreturn)) run_warden(struct jr_warden_table *t, int 
 
 /* Signals stay blocked until the warden has its own dispositions: a handler of ours would write to
  * the wake-up pipe it shares with us. */
-static pid_t fork_warden(struct jr_warden_table *t, int pipe) {
+static pid_t fork_warden(struct jr_warden_table *t, int life) {
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
   pid_t pid = fork();
-  if (pid == 0) run_warden(t, pipe);
+  if (pid == 0) run_warden(t, life);
   int error = errno;
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   errno = error;
@@ -148,28 +150,21 @@ static int open_table(jr_warden *w) {
 }
 
 static int open_warden(jr_warden *w) {
-  int ends[2], status = open_table(w);
+  int status = open_table(w);
   if (status < 0) return status;
-  if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
-  pid_t pid = fork_warden(w->table, ends[0]);
+  int life = (int)syscall(SYS_pidfd_open, getpid(), 0);
+  if (life < 0) return -errno;
+  pid_t pid = fork_warden(w->table, life);
   status = pid < 0 ? -errno : 0;
-  close(ends[0]);
-  if (status < 0) {
-    close(ends[1]);
-    return status;
-  }
-  w->pid = pid;
-  w->pipe = ends[1];
-  return 0;
+  close(life);
+  if (status == 0) w->pid = pid;
+  return status;
 }
 
 /* Somebody may have killed it. */
 static bool is_there(jr_warden *w) {
-  if (w->pid == 0) return false;
-  if (waitpid(w->pid, NULL, WNOHANG) == 0) return true;
-  close(w->pipe);
-  w->pid = 0;
-  return false;
+  if (w->pid && waitpid(w->pid, NULL, WNOHANG) != 0) w->pid = 0;
+  return w->pid != 0;
 }
 
 int jr_warden_take(jr_warden *w, _Atomic int32_t **place) {
@@ -192,9 +187,8 @@ void jr_warden_release(_Atomic int32_t *place) {
 
 void jr_warden_close(jr_warden *w) {
   if (!w->table) return;
-  atomic_store(&w->table->closing, 1);
-  if (w->pid) {
-    close(w->pipe);
+  if (is_there(w)) {
+    kill(w->pid, SIGKILL);
     while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR) continue;
   }
   munmap(w->table, sizeof *w->table);

@@ -2,11 +2,11 @@
  * our death.
  *
  * A parent-death signal reaches a child, but not the child's own children. So the first child
- * process makes us fork a *warden*. It shares one page range with us, a table of the live process
- * groups, and holds the read end of a pipe of which we alone hold the write end: nothing is ever
- * written, the kernel closes it when we die, however we die. Then the warden ends each group of the
- * table. Entering a group is a store to memory: no system call, no wake-up, and the child itself
- * does it before its exec, so there is no moment when a group lives and is not in the table.
+ * process makes us fork a *warden*. It shares one range of memory with us, a table of the live
+ * process groups, and waits on a pidfd of ours, which tells of our death however we die. Then it
+ * ends each group of the table. Entering a group is a store to memory: no system call, no wake-up,
+ * and the child itself does it before its exec, so there is no moment when a group lives and is not
+ * in the table. We hold no fd for it.
  *
  * SIGTERM must come once (a second one makes ffmpeg drop what it was about to write). The kernel
  * sends it to each group's leader as its parent-death signal; the warden sends it to the rest of a
@@ -30,7 +30,6 @@ struct jr_warden_table;
 typedef struct jr_warden {
   struct jr_warden_table *table; /* shared memory */
   pid_t pid;
-  int pipe;
 } jr_warden;
 
 /* A place for one more group, for jr_spawn_spec.publish; forks the warden if there is none (any
