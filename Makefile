@@ -115,12 +115,15 @@ $(B)/embed.o: $(B)/embed.c $(LUA)
 	$(CC) -std=gnu11 -fPIC -iquote src $(INCLUDES) $(CFLAGS) -c -o $@ $<
 
 .PHONY: tests-built
-tests-built: $(C_TESTS) $(HELPERS)
+tests-built: $(C_TESTS) $(HELPERS) $(B)/tests/host
 
 $(B)/tests/test_%: tests/c/test_%.c $(B)/libjobrun.a | $(B)/tests
 	$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES) -lcmocka
 
 $(B)/tests/%: tests/c/%.c $(B)/libjobrun.a | $(B)/tests
+	$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES)
+
+$(B)/tests/host: scripts/host.c $(B)/libjobrun.a | $(B)/tests
 	$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES)
 
 $(B) $(B)/tests:

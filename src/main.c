@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: MIT */
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,40 +163,35 @@ static int parse(command *c, int argc, char **argv) {
 
 /* ---- signals ------------------------------------------------------------------------------- */
 
-typedef struct signals {
+/* The one global of the command: a signal handler has nowhere else to look. Set before the
+ * handlers are installed, never changed while they are. */
+static struct {
   jobrun *rt;
-  uv_signal_t handles[3];
   double grace_s;
-  int count, first;
+  atomic_int count, first;
 } signals;
 
 /* First: stop in order. Second: at once, though no child is sent a second SIGTERM. Third: leave;
- * the warden ends what is left of our children. */
-static void on_signal(uv_signal_t *handle, int number) {
-  signals *s = handle->data;
-  if (s->count++ == 0) {
-    s->first = number;
-    fprintf(stderr, "jobrun: stopping; once more to cancel what runs\n");
+ * the warden ends what is left of our children. A real handler, not one of the loop's: the third
+ * must work when a script never comes back to the loop. Async-signal-safe calls only. */
+static void on_signal(int number) {
+  static const char message[] = "jobrun: stopping; once more to cancel what runs\n";
+  int before = atomic_fetch_add(&signals.count, 1);
+  if (before == 0) {
+    atomic_store(&signals.first, number);
+    ssize_t ignored = write(STDERR_FILENO, message, sizeof message - 1);
+    (void)ignored;
   }
-  if (s->count > 2) _exit(number == SIGINT ? EXIT_SIGINT : 128 + number);
-  jobrun_stop(s->rt, s->grace_s);
+  if (before >= 2) _exit(128 + number);
+  jobrun_stop(signals.rt, signals.grace_s);
 }
 
-static void listen_to_signals(signals *s, jobrun *rt, double grace_s) {
-  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-  *s = (signals){.rt = rt, .grace_s = grace_s};
-  signal(SIGPIPE, SIG_IGN);
-  for (int i = 0; i < 3; i++) {
-    uv_signal_init(jobrun_loop(rt), &s->handles[i]);
-    s->handles[i].data = s;
-    uv_signal_start(&s->handles[i], on_signal, numbers[i]);
-    uv_unref((uv_handle_t *)&s->handles[i]);
-  }
-}
+static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
 
-static void close_signals(signals *s) {
-  for (int i = 0; i < 3; i++) uv_close((uv_handle_t *)&s->handles[i], NULL);
-  uv_run(jobrun_loop(s->rt), UV_RUN_NOWAIT);
+static void handle_signals(void (*handler)(int)) {
+  struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+  for (size_t i = 0; i < sizeof stop_signals / sizeof *stop_signals; i++)
+    sigaction(stop_signals[i], &action, NULL);
 }
 
 /* ---- running ------------------------------------------------------------------------------- */
@@ -230,18 +226,19 @@ static int load(jobrun *rt, command *c) {
 }
 
 static int run(jobrun *rt, command *c) {
-  signals s;
   jobrun_set_args(rt, c->argc, (const char *const *)c->argv);
   if (load(rt, c) < 0) {
     fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
     return EXIT_USAGE;
   }
-  listen_to_signals(&s, rt, c->grace_s);
+  signals.rt = rt;
+  signals.grace_s = c->grace_s;
+  signal(SIGPIPE, SIG_IGN);
+  handle_signals(on_signal);
   int status = jobrun_run(rt);
-  close_signals(&s);
   if (status < 0) fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
   int code = jobrun_exit_code(rt);
-  return code == 0 && s.first == SIGINT ? EXIT_SIGINT : code;
+  return code == 0 && atomic_load(&signals.first) == SIGINT ? EXIT_SIGINT : code;
 }
 
 int main(int argc, char **argv) {
@@ -256,6 +253,7 @@ int main(int argc, char **argv) {
     return EXIT_FAILED;
   }
   int code = run(rt, &c);
+  handle_signals(SIG_DFL); /* jobrun_free may take a child's grace; a signal then ends us */
   if (jobrun_free(rt) < 0) _exit(code ? code : EXIT_FAILED);
   return code;
 }

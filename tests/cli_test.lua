@@ -1,0 +1,172 @@
+-- The command: options, exit statuses, signals, messages for wrong input.
+local lu = require "luaunit"
+local jobrun = require "jobrun"
+local testing = require "jobrun.testing"
+local program = require("jobrun.test").program
+local exec = jobrun.exec
+
+-- Runs jobrun with these arguments: exit status, stdout, stderr as one string.
+local function jr(...)
+  local r = exec { program, check = false, ... }
+  return r.exit_code or r.signal, r.stdout, table.concat(r.stderr, "\n")
+end
+
+local function code(text, ...)
+  return jr(..., "-e", text)
+end
+
+local function file(text)
+  local path = testing.tmpdir() .. "/script.lua"
+  jobrun.fs.write(path, text)
+  return path
+end
+
+function test_version_and_help()
+  local status, out = jr "--version"
+  lu.assertEquals(status, 0)
+  lu.assertStrMatches(out, "jobrun %d+%.%d+%.%d+\nLua 5%.4%.%d+\nlibuv 1%.%d+%.%d+\n")
+  status, out = jr "--help"
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(out, "jobrun [OPTIONS] SCRIPT [ARGS]")
+end
+
+function test_arguments_shebang_and_stdin()
+  local path = file "#!/usr/bin/env jobrun\nprint(arg[0] ~= nil, arg[1], ...)"
+  local status, out = jr(path, "-x", "y")
+  lu.assertEquals({ status, out }, { 0, "true\t-x\t-x\ty\n" })
+  local r = exec { program, "-", "z", stdin = "print(...)" }
+  lu.assertEquals(r.stdout, "z\n")
+  status, out = jr("--", path)
+  lu.assertEquals({ status, out }, { 0, "true\tnil\n" })
+end
+
+function test_modules_beside_the_script_are_found()
+  local path = file "print(require 'beside')"
+  jobrun.fs.write(path:gsub("script", "beside"), "return 'found'")
+  lu.assertEquals({ jr(path) }, { 0, "found\n", "" })
+end
+
+function test_wrong_use_exits_2()
+  for _, case in ipairs {
+    { {}, "no script given" },
+    { { "--nosuch" }, "unknown option '--nosuch'" },
+    { { "--clock=later", "x" }, "--clock: expected virtual" },
+    { { "--grace=soon", "x" }, "--grace: expected seconds, got 'soon'" },
+    { { "--log-level=loud", "x" }, "--log-level: expected debug" },
+    { { "-e" }, "-e needs a line of Lua" },
+    { { "/nonexistent/script.lua" }, "cannot open /nonexistent/script.lua" },
+    { { "-e", "x =" }, "(command line):1: unexpected symbol" },
+    { { "-e", "every(0).seconds(print)" }, "(command line):1: every" },
+    { { "-e", "every(1).secnd(print)" }, "did you mean 'second'?" },
+    { { "-e", "every(2).second(print)" }, "Use seconds instead of second" },
+    { { "-e", "local x = every(2).seconds" }, "never given a function" },
+    { { "-e", "sleep 'soon'" }, '(command line):1: sleep: expected a duration such as "1h30m"' },
+    { { "-e", "exec{}" }, "(command line):1: exec" },
+    { { "-e", "ffmpeg{output='x.mp4'}" }, "(command line):1: ffmpeg" },
+  } do
+    local status, _, err = jr(table.unpack(case[1]))
+    lu.assertEquals(status, 2, table.concat(case[1], " "))
+    lu.assertStrContains(err, case[2])
+    lu.assertNotStrContains(err, "traceback")
+  end
+end
+
+function test_an_uncaught_error_exits_1_with_a_traceback()
+  local status, _, err = jr(file "local function f()\n  sleep(0)\n  error 'boom'\nend\nf()")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(err, "script.lua:3: boom\nstack traceback:")
+  lu.assertStrContains(err, "script.lua:5:")
+end
+
+function test_the_traceback_crosses_spawn()
+  local status, _, err = jr(file "local function f()\n  sleep(0)\n  error 'boom'\nend\nspawn(f)\nsleep(1)")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(err, "script.lua:3: in ")
+  lu.assertStrContains(err, "spawned at ")
+  lu.assertStrContains(err, "script.lua:5")
+end
+
+function test_a_detached_failure_is_logged_and_exits_1()
+  local status, out, err = code "spawn(function() spawn(error, 'lost', 0):detach() end) sleep(0.01) print 'went on'"
+  lu.assertEquals({ status, out }, { 1, "went on\n" })
+  lu.assertStrContains(err, "lost")
+end
+
+function test_os_exit_ends_in_order()
+  local status, out = code "on.stop(function(why) print(why) end) os.exit(7)"
+  lu.assertEquals({ status, out }, { 7, "done\n" })
+end
+
+function test_the_virtual_clock_is_the_same_each_time()
+  local text = "every(1).day.times(3)(function() print(os.date('!%F %T', math.floor(now()))) end) sleep '40d'"
+  local _, first = code(text, "--clock=virtual=2027-01-01")
+  local _, second = code(text, "--clock=virtual=2027-01-01")
+  lu.assertEquals(first, "2027-01-02 00:00:00\n2027-01-03 00:00:00\n2027-01-04 00:00:00\n")
+  lu.assertEquals(second, first)
+end
+
+function test_a_word_may_be_the_scripts_own_global()
+  lu.assertEquals({ code "spawn = 5 print(spawn, type(sleep), rawget(_G, 'sleep'))" }, { 0, "5\tfunction\tnil\n", "" })
+end
+
+-- ---- signals ---------------------------------------------------------------------------------------
+
+-- Starts a script that prints "ready", then hands it to `act`; its end.
+local function with_script(text, act, grace)
+  local lines = {}
+  local ready = jobrun.event()
+  local h = exec.start {
+    program, "--grace=" .. (grace or 5), file(text), check = false,
+    on_line = function(line)
+      lines[#lines + 1] = line
+      if line == "ready" then ready:set() end
+    end,
+  }
+  ready:wait(20)
+  act(h)
+  local r = h:wait()
+  return r.exit_code or r.signal, lines
+end
+
+function test_sigterm_stops_in_order_and_exits_0()
+  local status, lines = with_script([[
+    on.stop(function(why) print("hook", why) end)
+    spawn(function() sleep(0.3) print "finished in the grace" end)
+    every(1).hour(print)
+    print "ready"]], function(h) h:signal "SIGTERM" end)
+  lu.assertEquals(status, 0)
+  lu.assertEquals(lines, { "ready", "hook\tsignal", "finished in the grace" })
+end
+
+function test_ctrl_c_once_and_twice()
+  local status, lines = with_script("print 'ready' sleep(0.2) print 'ended'", function(h) h:signal "SIGINT" end)
+  lu.assertEquals({ status, lines[2] }, { 130, "ended" })
+  status, lines = with_script([[
+    on.stop(function() print "hook" sleep(60) end)
+    spawn(function() pcall(sleep, 60) print "cancelled" end)
+    print "ready"]], function(h)
+    h:signal "SIGINT"
+    jobrun.sleep(0.2)
+    h:signal "SIGINT"
+  end)
+  lu.assertEquals({ status, lines }, { 130, { "ready", "hook", "cancelled" } })
+end
+
+function test_a_third_signal_leaves_at_once()
+  local status = with_script([[
+    spawn(function() while true do pcall(sleep, 60) local t = os.clock() + 0.05 while os.clock() < t do end end end)
+    print "ready"]], function(h)
+    for _ = 1, 3 do
+      h:signal "SIGTERM"
+      jobrun.sleep(0.2)
+    end
+  end)
+  lu.assertEquals(status, 128 + 15)
+end
+
+function test_the_grace_passed_exits_124()
+  local status = with_script("print 'ready' sleep(60)", function(h)
+    h:signal "SIGTERM"
+  end, 0.1)
+  lu.assertEquals(status, 124)
+end

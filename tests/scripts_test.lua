@@ -1,0 +1,91 @@
+-- Each script of scripts/ does what its first comment says; the examples of the README run.
+local lu = require "luaunit"
+local jobrun = require "jobrun"
+local testing = require "jobrun.testing"
+local program = require("jobrun.test").program
+local exec, fs = jobrun.exec, jobrun.fs
+
+-- Runs a script; its stdout's lines, the result.
+local function run(script, ...)
+  local argv = { program, ... }
+  argv[#argv + 1] = script
+  argv.check = false
+  local r = exec(argv)
+  local lines = {}
+  for line in r.stdout:gmatch("[^\n]+") do lines[#lines + 1] = line end
+  lu.assertEquals(r.exit_code, 0, r.stdout .. table.concat(r.stderr, "\n"))
+  return lines, r
+end
+
+local VIRTUAL = {
+  sync_to_async_wait = { "before", "work begins", "work ends", "result\t42", "after" },
+  sync_to_async_background = {
+    "before", "not waiting", "background\tbegins", "still not waiting", "background\tends",
+    "background's result", "after",
+  },
+  async_to_sync_wait = { "before", "sum\t500500", "after" },
+  async_to_sync_background = { "before", "not waiting", "read a file", "after" },
+  async_to_async = {
+    "first\tbegins", "first\tends", "second\tbegins", "background\tbegins", "second\tends",
+    "waiting for the background step", "background\tends", "done",
+  },
+  periodic_stop = { "run\t1", "run\t2", "run\t3", "stopping, done: every job runs once more", "run\t4" },
+  loop_errors = {
+    "run: this event loop is already running: call the function itself to wait for it, or spawn(fn) to go on meanwhile",
+    "the way out:\tworked",
+    "spawn: this event loop is closed, the script has ended: start tasks before, or in an on.stop hook",
+  },
+}
+
+function test_the_recipes_print_in_this_order()
+  for name, expected in pairs(VIRTUAL) do
+    local lines, r = run("scripts/" .. name .. ".lua", "--clock=virtual")
+    lu.assertEquals(lines, expected, name)
+    lu.assertEquals(r.stderr, {}, name)
+  end
+end
+
+function test_nine_blocking_calls_run_three_at_a_time()
+  local lines, r = run "scripts/nine_blocking_calls.lua"
+  lu.assertEquals(lines, { "1\t1", "2\t4", "3\t9", "4\t16", "5\t25", "6\t36", "7\t49", "8\t64", "9\t81", "0.9 s" })
+  lu.assertTrue(r.elapsed >= 0.9)
+end
+
+function test_ffmpeg_report_has_come_when_the_call_returns()
+  local lines = run "scripts/ffmpeg_report.lua"
+  lu.assertStrContains(lines[1], "Stream #0:0")
+  local n, status = lines[#lines]:match "^(%d+) lines had come when the call returned, exit status (%d+)$"
+  lu.assertTrue(tonumber(n) > 30)
+  lu.assertEquals(status, "0")
+end
+
+function test_the_main_job()
+  local lines, r = run "scripts/hello.lua"
+  local ticks, encoded = 0, false
+  for _, line in ipairs(lines) do
+    if line:find "^tick " then ticks = ticks + 1 end
+    if line:find "^encoded %d+ bytes" then encoded = true end
+  end
+  lu.assertEquals(ticks, 9)
+  lu.assertTrue(encoded)
+  lu.assertTrue(r.elapsed >= 9)
+end
+
+function test_the_example_host()
+  local r = exec { (os.getenv "JOBRUN_BUILD" or "build") .. "/tests/host" }
+  lu.assertStrContains(r.stdout, "2 + 3 =\t5.0\ntick\n")
+  lu.assertStrContains(r.stdout, "stopped by a\tsignal\n")
+end
+
+function test_the_examples_of_the_readme_run()
+  local dir, n = testing.tmpdir(), 0
+  for code in fs.read("README.md"):gmatch "```lua\n(.-)```" do
+    n = n + 1
+    fs.write(dir .. "/example.lua", code)
+    local r = exec { program, "example.lua", cwd = dir, check = false }
+    lu.assertEquals(r.exit_code, 0, code .. table.concat(r.stderr, "\n"))
+    lu.assertStrContains(r.stdout, "encoded\tclip.mp4")
+    lu.assertStrContains(r.stdout, "tick\t3")
+  end
+  lu.assertEquals(n, 1)
+end
