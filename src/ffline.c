@@ -73,5 +73,6 @@ void jr_ffline_parse(char *line, size_t len, jr_fflevel *level, jr_ffline *out) 
   if (!tagged) read_encoder_level(out);
   const char *end = out->text + out->len;
   out->is_progress = starts(out->text, end, "frame=") || starts(out->text, end, "size=");
-  out->is_notable = out->level <= JR_FF_WARNING || memmem(out->text, out->len, "Duration:", 9);
+  out->is_notable = out->level <= JR_FF_WARNING || out->is_progress ||
+                    memmem(out->text, out->len, "Duration:", 9);
 }

@@ -30,7 +30,7 @@ typedef struct jr_ffline {
   size_t len;
   jr_fflevel level;
   bool is_progress; /* "frame=…", "size=…": one of many of its kind */
-  bool is_notable;  /* warning or worse, or it tells an input's "Duration:" */
+  bool is_notable;  /* warning or worse, progress, or it tells an input's "Duration:" */
 } jr_ffline;
 
 /* Takes a line apart, in place. `*level` is the level of the line before and becomes this one's. */

@@ -31,7 +31,7 @@
 -- p:run suspends until the child is gone and everything was delivered. Handlers are called in this
 -- task, as handler(line), with ffmpeg = true as handler(line, level); they may suspend (reading pauses
 -- meanwhile), and none is called after run returned. `note(line, level, fd)` sees only, from streams with
--- ffmpeg = true, lines of level warning or worse and lines with "Duration:"; for one line it runs
+-- ffmpeg = true, lines of level warning or worse, lines of progress and lines with "Duration:"; for one line it runs
 -- before the handler. A handler that raises ends the child; its error is raised from run when the child is gone.
 -- When the task is cancelled the child is ended the same way first. `timeout` (seconds): past it
 -- the child is ended as by p:stop().
@@ -41,7 +41,7 @@
 -- child before us. run may be called once.
 --
 -- p.pid; p:tail(fd) → list of lines, list of levels (false where there is none); p:captured(fd) →
--- string, was it cut?; p:lines(fd) → an iterator (mode pull); p:capture(fd, limit): lines not yet
+-- string, was it cut?; p:lines(fd, at_end) → an iterator (mode pull), which calls at_end before it gives nil; p:capture(fd, limit): lines not yet
 -- pulled and all to come are captured; p:stop([grace]): SIGTERM once to its process group, SIGKILL
 -- after the grace, does not wait; p:signal("SIGUSR1"): to the group, false if it is gone; p:is_running();
 -- p:elapsed(). A handle that is closed (waits until the child is gone) or collected (does not wait) ends a live child.
@@ -128,9 +128,10 @@ end
 
 ---An iterator over the lines of a stream with mode "pull"; suspends while there is none.
 ---@param fd integer
+---@param at_end? function called at the end, before nil is returned; may suspend
 ---@return fun(): string?, string?
-function Process:lines(fd)
-  return core.lines(self.handle, fd)
+function Process:lines(fd, at_end)
+  return core.lines(self.handle, fd, at_end)
 end
 
 ---@param fd integer
