@@ -125,6 +125,14 @@ static void open_globals(lua_State *L) {
   lua_pop(L, 1);
 }
 
+/* One whose loaders may wait. */
+static void replace_require(lua_State *L) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "jobrun.require");
+  lua_call(L, 1, 1);
+  lua_setglobal(L, "require");
+}
+
 void jr_libs_open_worker(lua_State *L) {
   luaL_openlibs(L);
   jr_errors_open(L);
@@ -136,5 +144,6 @@ void jr_libs_open(lua_State *L) {
   jr_coroutines_open(L);
   preload(L, modules);
   replace_os_exit(L);
+  replace_require(L);
   open_globals(L);
 }
