@@ -1,0 +1,205 @@
+--- jobrun.lua BENCH [N | COMMAND...]: the benches of bench.py on jobrun, by its public words alone.
+--
+-- SPDX-License-Identifier: MIT
+
+local jobrun = require "jobrun"
+local spawn, scope, sleep, monotonic = jobrun.spawn, jobrun.scope, jobrun.sleep, jobrun.monotonic
+
+local function out(values)
+  local words = {}
+  for key, value in pairs(values) do words[#words + 1] = ("%s=%.6g"):format(key, value) end
+  print(table.concat(words, " "))
+end
+
+local function rss()
+  local file <close> = assert(io.open("/proc/self/statm"))
+  local _, pages = file:read("n", "n")
+  return pages * 4096
+end
+
+-- The min, p50, p99 and max, in microseconds, of seconds; added to `values`.
+local function with_spread(values, seconds)
+  table.sort(seconds)
+  local n = #seconds
+  if n == 0 then return values end
+  values.min_us, values.max_us = seconds[1] * 1e6, seconds[n] * 1e6
+  values.p50_us, values.p99_us = seconds[n // 2 + 1] * 1e6, seconds[n * 99 // 100 + 1] * 1e6
+  return values
+end
+
+local benches = {}
+
+function benches.spawn(n)
+  local function nop() end
+  local begun = monotonic()
+  for _ = 1, n // 1000 do
+    scope(function()
+      for _ = 1, 1000 do spawn(nop) end
+    end)
+  end
+  out { per_s = n / (monotonic() - begun) }
+end
+
+function benches.switch(n)
+  local yield = jobrun.yield
+  local begun = monotonic()
+  scope(function()
+    for _ = 1, 100 do
+      spawn(function()
+        for _ = 1, n // 100 do yield() end
+      end)
+    end
+  end)
+  out { ns = (monotonic() - begun) / n * 1e9 }
+end
+
+function benches.alive(n)
+  local before, asleep = rss(), 0
+  local function one()
+    asleep = asleep + 1
+    sleep(1e6)
+  end
+  for _ = 1, n do spawn(one) end
+  while asleep < n do jobrun.yield() end
+  out { bytes = (rss() - before) / n }
+  os.exit(0)
+end
+
+function benches.sleep(n)
+  local late, x = {}, 12345
+  local function one(duration)
+    local begun = monotonic()
+    sleep(duration)
+    late[#late + 1] = monotonic() - begun - duration
+  end
+  local begun = monotonic()
+  scope(function()
+    for _ = 1, n do
+      x = x * 16807 % 2147483647
+      spawn(one, x % 1000 / 1000)
+    end
+  end)
+  out(with_spread({ wall = monotonic() - begun, cpu = os.clock() }, late))
+end
+
+local function add(a, b)
+  return a + b
+end
+
+function benches.trip(n)
+  local pool <close> = jobrun.executor(4)
+  for i = 1, 100 do pool:call(add, 1, i) end
+  local begun = monotonic()
+  for i = 1, n do pool:call(add, 1, i) end
+  out { us = (monotonic() - begun) / n * 1e6 }
+end
+
+function benches.calls(n)
+  local pool <close> = jobrun.executor(4)
+  local begun = monotonic()
+  for _ = 1, n // 1000 do
+    scope(function()
+      for i = 1, 1000 do pool:spawn(add, 1, i) end
+    end)
+  end
+  out { per_s = n / (monotonic() - begun) }
+end
+
+function benches.nine(n)
+  local pool <close> = jobrun.executor(3)
+  local begun = monotonic()
+  scope(function()
+    for _ = 1, n do pool:spawn(function() sleep(0.3) end) end -- luacheck: ignore
+  end)
+  out { wall = monotonic() - begun }
+end
+
+local function run_processes(n, at_once)
+  local exec, left, begun = jobrun.exec, n, monotonic()
+  scope(function()
+    for _ = 1, at_once do
+      spawn(function()
+        while left > 0 do
+          left = left - 1
+          exec { "/bin/true" }
+        end
+      end)
+    end
+  end)
+  local spent = monotonic() - begun
+  out { per_s = n / spent, ms = spent / n * 1e3 }
+end
+
+function benches.exec(n)
+  run_processes(n, 1)
+end
+
+function benches.exec8(n)
+  run_processes(n, 8)
+end
+
+function benches.exec_1gb(n)
+  local ballast = {}
+  for i = 1, 64 do ballast[i] = ("x"):rep(1 << 24) end
+  run_processes(n, 1)
+  return ballast
+end
+
+function benches.lines(n)
+  local begun, count = monotonic(), 0
+  local child = jobrun.exec.start { jobrun.env.LINEPROD, tostring(n) }
+  for line in child:lines() do
+    if #line > 0 then count = count + 1 end
+  end
+  child:wait()
+  out { lines_per_s = count / (monotonic() - begun), lines = count }
+end
+
+function benches.lines_callback(n)
+  local begun, count = monotonic(), 0
+  jobrun.exec {
+    jobrun.env.LINEPROD, tostring(n),
+    on_line = function(line)
+      if #line > 0 then count = count + 1 end
+    end,
+  }
+  out { lines_per_s = count / (monotonic() - begun), lines = count }
+end
+
+-- Follows a stand-in for ffmpeg by its report.
+local function follow(program, on_report)
+  local output = os.tmpname()
+  jobrun.ffmpeg {
+    bin = program, input = { raw = "anything" }, output = output, overwrite = true,
+    on_report = on_report,
+  }
+  os.remove(output)
+end
+
+function benches.report(program)
+  local latencies = {}
+  follow(program, function(line)
+    local at = monotonic()
+    local ns = line:match("^T %d+ (%d+)")
+    if ns then latencies[#latencies + 1] = at - ns / 1e9 end
+  end)
+  out(with_spread({ lines = #latencies, cpu = os.clock() }, latencies))
+end
+
+function benches.storm(program)
+  local count = 0
+  follow(program, function() count = count + 1 end)
+  out { lines = count, cpu = os.clock() }
+end
+
+function benches.encode(source, output)
+  local lines = 0
+  jobrun.ffmpeg {
+    input = { raw = source, f = "lavfi", re = true }, output = output, overwrite = true,
+    vcodec = "libx264", preset = "ultrafast", threads = 1,
+    on_report = function() lines = lines + 1 end,
+  }
+  out { lines = lines }
+end
+
+benches[arg[1]](tonumber(arg[2]) or arg[2], arg[3])
