@@ -13,6 +13,7 @@
 
 #include <uv.h>
 
+#include "duration.h"
 #include "rt.h"
 #include "status.h"
 
@@ -268,13 +269,27 @@ void jr_error_text(lua_State *L, int index) {
 
 /* ---- arguments ----------------------------------------------------------------------------- */
 
-int64_t jr_check_seconds(lua_State *L, int arg, const char *what) {
-  int is_number;
-  lua_Number seconds = lua_tonumberx(L, arg, &is_number);
-  if (!is_number)
-    jr_raise(L, "usage", 0, 1, "%s: expected a number of seconds, got %s", what,
+static int64_t check_duration_text(lua_State *L, int arg, const char *what) {
+  size_t len;
+  int64_t ns;
+  jr_duration_fault fault;
+  const char *text = lua_tolstring(L, arg, &len);
+  if (jr_duration_parse(text, len, &ns, &fault) < 0)
+    jr_raise(
+        L, "usage", 0, 1,
+        "%s: expected a duration such as \"1h30m\", \"90s\" or \"250ms\", got \"%.60s\" (column %d: %s)",
+        what, text, fault.column, fault.what);
+  return ns;
+}
+
+int64_t jr_check_duration(lua_State *L, int arg, const char *what) {
+  if (lua_type(L, arg) == LUA_TSTRING) return check_duration_text(L, arg, what);
+  if (lua_type(L, arg) != LUA_TNUMBER)
+    jr_raise(L, "usage", 0, 1, "%s: expected a duration (seconds, or \"1h30m\"), got %s", what,
              luaL_typename(L, arg));
+  lua_Number seconds = lua_tonumber(L, arg);
   if (!(seconds >= 0) || seconds > 9.2e9)
-    jr_raise(L, "usage", 0, 1, "%s: expected seconds from 0 to 9.2e9, got %g", what, seconds);
+    jr_raise(L, "usage", 0, 1, "%s: expected a duration of 0 to 9.2e9 seconds, got %g", what,
+             seconds);
   return (int64_t)ceil(seconds * 1e9);
 }

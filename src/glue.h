@@ -50,8 +50,8 @@ void jr_traceback_keep(lua_State *L, int index);
 /* Pushes one string: the error's text, its traceback behind it if it has one. */
 void jr_error_text(lua_State *L, int index);
 
-/* Seconds (a number of Lua, not negative, finite, at most 292 years) at `arg` as nanoseconds;
- * raises kind "usage" that names `what`. */
-int64_t jr_check_seconds(lua_State *L, int arg, const char *what);
+/* The duration at `arg`, a number of seconds or a text such as "1h30m", as nanoseconds (not
+ * negative, at most 292 years, rounded up); raises kind "usage" that names `what`. */
+int64_t jr_check_duration(lua_State *L, int arg, const char *what);
 
 #endif

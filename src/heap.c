@@ -19,7 +19,7 @@ void jr_heap_fini(jr_heap *h) {
 /* seq may wrap after 2^32 pushes; only the distance counts. */
 static bool comes_before(const jr_heap_entry *a, const jr_heap_entry *b) {
   if (a->key_ns != b->key_ns) return a->key_ns < b->key_ns;
-  return (int32_t)(a->seq - b->seq) < 0;
+  return (int32_t)(a->node->seq - b->node->seq) < 0;
 }
 
 static void place(jr_heap *h, uint32_t i, jr_heap_entry e) {
@@ -60,7 +60,8 @@ int jr_heap_push(jr_heap *h, jr_heap_node *node, int64_t key_ns) {
     h->entries = grown;
     h->cap = cap;
   }
-  sift_up(h, h->len++, (jr_heap_entry){.key_ns = key_ns, .seq = h->seq++, .node = node});
+  node->seq = h->seq++;
+  sift_up(h, h->len++, (jr_heap_entry){.key_ns = key_ns, .node = node});
   return 0;
 }
 

@@ -17,12 +17,11 @@
 /* Embed this in what has a deadline; all zeros means "in no heap". */
 typedef struct jr_heap_node {
   uint32_t place; /* index + 1, 0 = in no heap */
+  uint32_t seq;   /* how many were pushed before it */
 } jr_heap_node;
 
 typedef struct jr_heap_entry {
   int64_t key_ns;
-  uint32_t seq;
-  uint32_t pad;
   jr_heap_node *node;
 } jr_heap_entry;
 

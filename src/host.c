@@ -139,6 +139,7 @@ static void on_helper_end(jr_watch *watch, jr_task *task, lua_State *L) {
     on_main_end(watch, task, L);
     h->main = main;
     h->loaded = true;
+    if (h->main_failed && main) jr_task_cancel(main, "the script does not load");
   } else if (task->state == JR_TASK_FAILED) {
     jr_error_text(L, -1);
     size_t len;
@@ -193,7 +194,7 @@ static void begin_stop(jobrun *rt, const char *why) {
 
 static void cancel_all(jobrun *rt, const char *reason) {
   rt->phase = JR_PHASE_CANCEL;
-  JR_LIST_EACH (it, &rt->root->children)
+  for (jr_link *it = rt->root->children.first; it; it = it->next)
     jr_task_cancel(jr_container_of(it, jr_task, sibling), reason);
   start_grace(rt, FORCE_NS);
 }
@@ -205,7 +206,7 @@ static void end(jobrun *rt) {
 }
 
 static bool is_idle(jobrun *rt) {
-  if (!jr_list_is_empty(&rt->root->children)) return false;
+  if (!jr_chain_is_empty(&rt->root->children)) return false;
   JR_LIST_EACH (it, &rt->trades) {
     jr_trade *trade = jr_container_of(it, jr_trade, link);
     if (trade->is_busy && trade->is_busy(rt, trade)) return false;
@@ -243,20 +244,20 @@ static bool life_step(jobrun *rt) {
     if (at_once) {
       cancel_all(rt, "the script was told to stop at once");
     } else if (h->grace_over) {
-      if (!jr_list_is_empty(&rt->root->children)) {
+      if (!jr_chain_is_empty(&rt->root->children)) {
         jr_logf(&rt->log, JR_LOG_WARN, "the grace is over: cancelling %u task(s) that still run",
                 rt->tasks);
         rt->exit_code = 124;
       }
       cancel_all(rt, "the grace is over");
-    } else if (jr_list_is_empty(&rt->root->children)) {
+    } else if (jr_chain_is_empty(&rt->root->children)) {
       end(rt);
     } else if (!h->helper) {
       rt->phase = JR_PHASE_DRAIN;
     }
     break;
   case JR_PHASE_CANCEL:
-    if (jr_list_is_empty(&rt->root->children)) {
+    if (jr_chain_is_empty(&rt->root->children)) {
       end(rt);
     } else if (h->grace_over) {
       jr_logf(&rt->log, JR_LOG_ERROR, "%u task(s) did not end after they were cancelled: abandoned",
@@ -287,6 +288,7 @@ static void on_turn(jobrun *rt) {
     bool more = jr_pump(rt);
     bool moved = life_step(rt);
     if (moved) continue;
+    if (rt->ready_first && !more) continue; /* life_step made a task: it runs before time jumps */
     if (more || !rt->clock.is_virtual || rt->operations || !jr_heap_first(&rt->clock.heap)) return;
     if ((int64_t)uv_hrtime() >= end_ns) {
       uv_async_send(&rt->post); /* come back after the poll */
@@ -439,8 +441,6 @@ int jobrun_new(jobrun **out, const jobrun_opts *opts) {
   h->main_ref = h->life_ref = LUA_NOREF;
   h->main_watch.on_end = on_main_end;
   h->helper_watch.on_end = on_helper_end;
-  jr_list_init(&h->main_watch.link);
-  jr_list_init(&h->helper_watch.link);
   int status = open_all(rt, &o);
   if (status < 0) {
     jobrun_free(rt);

@@ -52,7 +52,7 @@ static int queue_wait(lua_State *L) {
   jobrun *rt = jr_of(L);
   jr_list *queue = check_queue(L);
   int64_t due = INT64_MAX;
-  if (!lua_isnoneornil(L, 2)) due = jr_clock_now(rt) + jr_check_seconds(L, 2, "timeout");
+  if (!lua_isnoneornil(L, 2)) due = jr_clock_now(rt) + jr_check_duration(L, 2, "timeout");
   jr_check_park(L, "wait");
   place *p = jr_mem_zalloc(&rt->mem, sizeof *p);
   if (!p) return jr_raise_status(L, "wait", UV_ENOMEM);

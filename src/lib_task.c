@@ -14,8 +14,14 @@ int jr_open_task(lua_State *L);
 
 static const char names_key; /* registry: names[task] = string, with weak keys */
 
+/* What can be called, such as the words `exec` and `ffmpeg`, is a function here. */
 static void check_function(lua_State *L, int arg, const char *op) {
-  if (!lua_isfunction(L, arg))
+  bool is_callable = lua_isfunction(L, arg);
+  if (!is_callable && luaL_getmetafield(L, arg, "__call") != LUA_TNIL) {
+    is_callable = true;
+    lua_pop(L, 1);
+  }
+  if (!is_callable)
     jr_raise(L, "usage", 0, 1, "%s: expected a function as argument %d, got %s", op, arg,
              luaL_typename(L, arg));
 }
@@ -31,7 +37,7 @@ static int task_spawn(lua_State *L) {
 
 /* sleep(seconds) */
 static int task_sleep(lua_State *L) {
-  return jr_task_sleep(L, jr_check_seconds(L, 1, "sleep"));
+  return jr_task_sleep(L, jr_check_duration(L, 1, "sleep"));
 }
 
 static int task_yield(lua_State *L) {
@@ -40,7 +46,7 @@ static int task_yield(lua_State *L) {
 
 /* timeout(seconds, fn, ...) → fn's results */
 static int task_timeout(lua_State *L) {
-  int64_t ns = jr_check_seconds(L, 1, "timeout");
+  int64_t ns = jr_check_duration(L, 1, "timeout");
   check_function(L, 2, "timeout");
   return jr_task_run_child(L, lua_gettop(L) - 2, 0, jr_clock_now(jr_of(L)) + ns, 0);
 }
@@ -75,7 +81,7 @@ static int task_current(lua_State *L) {
 
 static int method_await(lua_State *L) {
   int64_t due = INT64_MAX;
-  if (!lua_isnoneornil(L, 2)) due = jr_clock_now(jr_of(L)) + jr_check_seconds(L, 2, "await");
+  if (!lua_isnoneornil(L, 2)) due = jr_clock_now(jr_of(L)) + jr_check_duration(L, 2, "await");
   jr_task_check(L, 1);
   lua_settop(L, 1);
   return jr_task_await(L, due);

@@ -44,4 +44,32 @@ static inline void jr_list_remove(jr_list *node) {
   jr_list_init(node);
 }
 
+/* A chain: like a list, but its head is one pointer and it grows at the front. For heads that are
+ * many and mostly empty. A link of zeros is in no chain. */
+typedef struct jr_link {
+  struct jr_link *next, **from;
+} jr_link;
+
+typedef struct jr_chain {
+  jr_link *first;
+} jr_chain;
+
+static inline bool jr_chain_is_empty(const jr_chain *chain) {
+  return !chain->first;
+}
+
+static inline void jr_chain_push(jr_chain *chain, jr_link *link) {
+  link->next = chain->first;
+  link->from = &chain->first;
+  if (chain->first) chain->first->from = &link->next;
+  chain->first = link;
+}
+
+static inline void jr_chain_remove(jr_link *link) {
+  if (!link->from) return;
+  *link->from = link->next;
+  if (link->next) link->next->from = link->from;
+  *link = (jr_link){0};
+}
+
 #endif

@@ -37,6 +37,8 @@ typedef struct jr_trade {
   void (*free)(jobrun *rt, struct jr_trade *trade);  /* memory, after the handles are gone */
 } jr_trade;
 
+enum { JR_MAX_REASONS = 32 };
+
 typedef enum jr_phase {
   JR_PHASE_RUN,    /* the script runs */
   JR_PHASE_HOOKS,  /* on.stop hooks run */
@@ -60,12 +62,14 @@ struct jobrun {
   int no_park;    /* > 0: a C function that cannot yield is below a user's coroutine */
   uint32_t tasks; /* not yet done, without the root */
   uint64_t spawned, resumed;
-  lua_State **idle_cos; /* finished coroutines, for the next spawn */
-  int32_t *idle_slots;
-  uint32_t idle_len, idle_cap;
-  int32_t slots;
-  char **sites; /* short sources of spawn sites, interned */
-  uint16_t sites_len;
+  lua_State *idle_co; /* finished coroutines for the next spawns, chained by their extra space */
+  int32_t slots;      /* coroutines ever made; each is anchored in a slot of its own */
+  const char *reasons[JR_MAX_REASONS]; /* interned by address */
+  int64_t start_ns;                    /* uv_hrtime when it began */
+  uint32_t turn_ms;                    /* since then, as of the pump's last look at the clock */
+  char **sites;                        /* short sources of spawn sites, interned */
+  uint16_t sites_len, site;            /* site: of the script function that spawned last, site_fn */
+  const void *site_fn;
   void (*on_turn)(
       struct jobrun *rt); /* host.c: what each turn of the loop does, before and after the poll */
   uv_prepare_t prepare;
@@ -83,7 +87,8 @@ struct jobrun {
   uv_async_t post;
   uv_mutex_t post_lock;
   jr_list posts;
-  void (*request_stop)(struct jobrun *rt, int64_t grace_ns); /* 0: cancel at once; -1: the default */
+  void (*request_stop)(struct jobrun *rt,
+                       int64_t grace_ns); /* 0: cancel at once; -1: the default */
   jr_phase phase;
   int64_t grace_ns;
   jr_timer grace;

@@ -45,7 +45,7 @@ enum { CLOCK_EVERY = 64, MAX_SITES = 4096, SITE_SIZE = LUA_IDSIZE };
 
 #define TASK_META "jobrun.task"
 
-static const char anchors_key, causes_key, meta_key;
+static const char anchors_key, causes_key, meta_key, site_key;
 
 /* Where things lie on a task's stack, as seen from the trampoline. */
 enum { AT_TASK = 1, AT_HANDLER = 2, AT_BODY = 3 };
@@ -134,7 +134,7 @@ static void push_cause(lua_State *L, jr_task *t) {
     lua_remove(L, -2);
     unpack_failure(L);
   } else {
-    jr_error_push(L, "cancelled", UV_ECANCELED, 1, "cancelled: %s", t->reason);
+    jr_error_push(L, "cancelled", UV_ECANCELED, 1, "cancelled: %s", jr_of(L)->reasons[t->reason]);
   }
 }
 
@@ -201,6 +201,7 @@ static void begin_wait(lua_State *L, jr_wait *w) {
   w->task = t;
   w->status = 0;
   t->wait = w;
+  t->since_ms = rt->turn_ms;
   t->expired = false;
   t->state = JR_TASK_WAITING;
   rt->parking = true;
@@ -264,23 +265,32 @@ int jr_park_until(lua_State *L, jr_wait *w, int64_t due_ns) {
 
 /* ---- cancelling ---------------------------------------------------------------------------- */
 
-static jr_task *task_of_sibling(jr_list *node) {
+static jr_task *task_of_sibling(jr_link *node) {
   return jr_container_of(node, jr_task, sibling);
 }
 
 /* The first child from `node` on that is not shielded, or NULL. */
-static jr_task *reachable_from(jr_list *node, const jr_task *parent) {
-  for (; node != &parent->children; node = node->next)
+static jr_task *reachable_from(jr_link *node) {
+  for (; node; node = node->next)
     if (!task_of_sibling(node)->shielded) return task_of_sibling(node);
   return NULL;
 }
 
 static jr_task *deepest(jr_task *t) {
-  for (jr_task *child; (child = reachable_from(t->children.next, t));) t = child;
+  for (jr_task *child; (child = reachable_from(t->children.first));) t = child;
   return t;
 }
 
-static void cancel_one(jr_task *t, const char *reason) {
+/* Reasons are few and static; past the bound one shares the first's text. */
+static uint8_t intern_reason(jobrun *rt, const char *reason) {
+  uint8_t i = 0;
+  while (i < JR_MAX_REASONS && rt->reasons[i] && rt->reasons[i] != reason) i++;
+  if (i == JR_MAX_REASONS) return 0;
+  rt->reasons[i] = reason;
+  return i;
+}
+
+static void cancel_one(jr_task *t, uint8_t reason) {
   if (t->cancelled) return;
   t->cancelled = true;
   t->reason = reason;
@@ -290,10 +300,11 @@ static void cancel_one(jr_task *t, const char *reason) {
 /* Children before parents, without recursion: a chain of tasks may be a million deep. */
 void jr_task_cancel(jr_task *task, const char *reason) {
   if (jr_task_is_done(task)) return;
+  uint8_t why = intern_reason(jr_of(task->co), reason);
   for (jr_task *t = deepest(task);;) {
-    cancel_one(t, reason);
+    cancel_one(t, why);
     if (t == task) return;
-    jr_task *next = reachable_from(t->sibling.next, t->parent);
+    jr_task *next = reachable_from(t->sibling.next);
     t = next ? deepest(next) : t->parent;
   }
 }
@@ -388,14 +399,14 @@ static void leave(jobrun *rt, jr_task *t, jr_state state, lua_State *L) {
   detach_wait(t);
   jr_timer_stop(rt, &t->timer);
   t->state = (uint8_t)state;
-  jr_list_remove(&t->sibling);
+  jr_chain_remove(&t->sibling);
   rt->tasks--;
-  while (!jr_list_is_empty(&t->watches)) {
-    jr_watch *watch = jr_container_of(t->watches.next, jr_watch, link);
-    jr_list_remove(&watch->link);
+  while (!jr_chain_is_empty(&t->watches)) {
+    jr_watch *watch = jr_container_of(t->watches.first, jr_watch, link);
+    jr_chain_remove(&watch->link);
     watch->on_end(watch, t, L);
   }
-  if (jr_list_is_empty(&parent->children) && parent->wait && parent->wait->ops == &children_ops)
+  if (jr_chain_is_empty(&parent->children) && parent->wait && parent->wait->ops == &children_ops)
     jr_wake(parent->wait, 0);
 }
 
@@ -427,7 +438,7 @@ static int finish_failed(lua_State *L, jobrun *rt, jr_task *t) {
   lua_pushvalue(L, -1);
   pack_failure(L);
   lua_setiuservalue(L, AT_TASK, 1);
-  if (!is_cancelled && jr_list_is_empty(&t->watches)) pass_to_parent(L, t, -1);
+  if (!is_cancelled && jr_chain_is_empty(&t->watches)) pass_to_parent(L, t, -1);
   forget_cause(L, t);
   leave(rt, t, is_cancelled ? JR_TASK_CANCELLED : JR_TASK_FAILED, L);
   return 0;
@@ -452,7 +463,7 @@ static int after_body(lua_State *L, int status, lua_KContext ctx) {
   (void)ctx;
   jr_task *t = lua_touserdata(L, AT_TASK);
   bool failed = status != LUA_OK && status != LUA_YIELD;
-  if (jr_list_is_empty(&t->children)) return finish(L, LUA_OK, failed);
+  if (jr_chain_is_empty(&t->children)) return finish(L, LUA_OK, failed);
   if (failed) {
     if (!t->has_cause && !(t->cancelled && jr_error_is(L, -1, "cancelled"))) set_cause(L, t, -1);
     jr_task_cancel(t, "its parent failed");
@@ -494,63 +505,102 @@ static uint16_t site_of(jobrun *rt, const char *source) {
   return rt->sites_len++;
 }
 
+/* Looks the source up and remembers the function it belongs to, as the next spawn is likely from
+ * the same; the registry keeps that function alive, so its address is safe to compare. Takes the
+ * function off the stack; true if it is a script's. */
+static bool find_site(lua_State *L, jobrun *rt) {
+  lua_Debug ar;
+  lua_pushvalue(L, -1);
+  lua_getinfo(L, ">S", &ar);
+  bool is_script = *ar.what != 'C' && strncmp(ar.source, "@jobrun", 7) != 0;
+  if (is_script) {
+    rt->site_fn = lua_topointer(L, -1);
+    rt->site = site_of(rt, ar.short_src);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &site_key);
+  } else {
+    lua_pop(L, 1);
+  }
+  return is_script;
+}
+
+/* The first frame outwards that is a script's. */
 static void note_spawn_site(lua_State *L, jobrun *rt, jr_task *t) {
   lua_Debug ar;
   for (int level = 0; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "Sl", &ar);
-    if (ar.currentline <= 0 || strncmp(ar.source, "@jobrun", 7) == 0) continue;
+    lua_getinfo(L, "fl", &ar);
+    if (lua_topointer(L, -1) == rt->site_fn)
+      lua_pop(L, 1);
+    else if (!find_site(L, rt))
+      continue;
     t->spawn_line = ar.currentline;
-    t->spawn_site = site_of(rt, ar.short_src);
+    t->spawn_site = rt->site;
     return;
   }
 }
 
-/* Room for one more idle coroutine, so that recycling never allocates. */
-static void reserve_slot(lua_State *L, jobrun *rt) {
-  if ((uint32_t)rt->slots < rt->idle_cap) return;
-  uint32_t cap = rt->idle_cap ? rt->idle_cap * 2 : 16;
-  size_t state = sizeof *rt->idle_cos, slot = sizeof *rt->idle_slots;
-  lua_State **cos = jr_mem_realloc(&rt->mem, rt->idle_cos, rt->idle_cap * state, cap * state);
-  if (cos) rt->idle_cos = cos;
-  int32_t *slots =
-      cos ? jr_mem_realloc(&rt->mem, rt->idle_slots, rt->idle_cap * slot, cap * slot) : NULL;
-  if (slots) rt->idle_slots = slots;
-  if (cos && !slots)
-    rt->idle_cos = jr_mem_realloc(&rt->mem, cos, cap * state, rt->idle_cap * state);
-  if (!cos || !slots) jr_raise_status(L, "spawn", UV_ENOMEM);
-  rt->idle_cap = cap;
+/* Calls a C function with one light pointer, outside any task. A failure is logged. */
+static int call_protected(jobrun *rt, lua_CFunction fn, void *data) {
+  lua_State *L = rt->L;
+  if (!lua_checkstack(L, 4)) return UV_ENOMEM;
+  lua_pushcfunction(L, fn);
+  lua_pushlightuserdata(L, data);
+  int status = lua_pcall(L, 1, 0, 0);
+  if (status == LUA_OK) return 0;
+  const char *text = lua_tostring(L, -1);
+  jr_logf(&rt->log, JR_LOG_ERROR, "%s", text ? text : "error in a protected call");
+  lua_pop(L, 1);
+  return status == LUA_ERRMEM ? UV_ENOMEM : JR_ESCRIPT;
 }
 
-/* A coroutine anchored in its slot. Pushes nothing. */
-static lua_State *take_coroutine(lua_State *L, jobrun *rt, int32_t *slot) {
-  if (rt->idle_len > 0 && rt->idle_cos[rt->idle_len - 1]) {
-    *slot = rt->idle_slots[--rt->idle_len];
-    return rt->idle_cos[rt->idle_len];
-  }
-  bool refill = rt->idle_len > 0; /* its coroutine escaped; the slot is free */
-  if (!refill) reserve_slot(L, rt);
-  *slot = refill ? rt->idle_slots[rt->idle_len - 1] : rt->slots + 1;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &anchors_key);
-  lua_State *co = lua_newthread(L);
-  lua_rawseti(L, -2, *slot);
-  lua_pop(L, 1);
-  if (refill)
-    rt->idle_len--;
-  else
-    rt->slots++;
+/* A finished coroutine waits for the next spawn in a chain through its extra space, which holds
+ * the runtime otherwise, with its slot as the only value on its stack: an idle one costs nothing
+ * more than itself. */
+static void make_idle(jobrun *rt, lua_State *co, int32_t slot) {
+  lua_settop(co, 0);
+  lua_pushinteger(co, slot);
+  *(lua_State **)lua_getextraspace(co) = rt->idle_co;
+  rt->idle_co = co;
+}
+
+static lua_State *take_idle(jobrun *rt, int32_t *slot) {
+  lua_State *co = rt->idle_co;
+  rt->idle_co = *(lua_State **)lua_getextraspace(co);
+  *(jobrun **)lua_getextraspace(co) = rt;
+  *slot = (int32_t)lua_tointeger(co, 1);
+  lua_settop(co, 0);
   return co;
 }
 
+/* A new coroutine, anchored in `slot`. Pushes nothing. */
+static lua_State *anchor_new(lua_State *L, int32_t slot) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &anchors_key);
+  lua_State *co = lua_newthread(L);
+  lua_rawseti(L, -2, slot);
+  lua_pop(L, 1);
+  return co;
+}
+
+static lua_State *take_coroutine(lua_State *L, jobrun *rt, int32_t *slot) {
+  if (rt->idle_co) return take_idle(rt, slot);
+  lua_State *co = anchor_new(L, rt->slots + 1);
+  *slot = ++rt->slots;
+  return co;
+}
+
+static int replace_escaped(lua_State *L) {
+  int32_t slot = *(int32_t *)lua_touserdata(L, 1);
+  make_idle(jr_of(L), anchor_new(L, slot), slot);
+  return 0;
+}
+
+/* One that escaped belongs to whoever has it now: its slot gets a fresh one. Where memory is out
+ * it stays anchored and unused. */
 static void give_back(jobrun *rt, lua_State *co, int32_t slot, bool escaped) {
   lua_settop(co, 0);
-  if (escaped) {
-    lua_rawgetp(rt->L, LUA_REGISTRYINDEX, &anchors_key);
-    lua_pushnil(rt->L);
-    lua_rawseti(rt->L, -2, slot);
-    lua_pop(rt->L, 1);
-  }
-  rt->idle_cos[rt->idle_len] = escaped ? NULL : co;
-  rt->idle_slots[rt->idle_len++] = slot;
+  if (escaped)
+    call_protected(rt, replace_escaped, &slot);
+  else
+    make_idle(rt, co, slot);
 }
 
 static void init_task(jr_task *t, jr_task *parent, int flags) {
@@ -558,9 +608,6 @@ static void init_task(jr_task *t, jr_task *parent, int flags) {
                  .shielded = flags & JR_SPAWN_SHIELD,
                  .supervisor = (flags & JR_SPAWN_SUPERVISOR) != 0,
                  .timer.fire = on_timer};
-  jr_list_init(&t->children);
-  jr_list_init(&t->watches);
-  jr_list_init(&t->sibling);
 }
 
 jr_task *jr_spawn(lua_State *L, jr_task *parent, int nargs, int flags) {
@@ -588,7 +635,7 @@ jr_task *jr_spawn(lua_State *L, jr_task *parent, int nargs, int flags) {
   lua_pushcfunction(t->co, jr_message_handler);
   lua_insert(L, -(nargs + 2));
   lua_xmove(L, t->co, nargs + 1);
-  jr_list_append(&parent->children, &t->sibling);
+  jr_chain_push(&parent->children, &t->sibling);
   if (parent->cancelled && !t->shielded) cancel_one(t, parent->reason);
   rt->tasks++;
   rt->spawned++;
@@ -611,20 +658,6 @@ static int spawn_protected(lua_State *L) {
   return 0;
 }
 
-/* Calls a C function with one light pointer, outside any task. A failure is logged. */
-static int call_protected(jobrun *rt, lua_CFunction fn, void *data) {
-  lua_State *L = rt->L;
-  if (!lua_checkstack(L, 4)) return UV_ENOMEM;
-  lua_pushcfunction(L, fn);
-  lua_pushlightuserdata(L, data);
-  int status = lua_pcall(L, 1, 0, 0);
-  if (status == LUA_OK) return 0;
-  const char *text = lua_tostring(L, -1);
-  jr_logf(&rt->log, JR_LOG_ERROR, "%s", text ? text : "error in a protected call");
-  lua_pop(L, 1);
-  return status == LUA_ERRMEM ? UV_ENOMEM : JR_ESCRIPT;
-}
-
 int jr_spawn_ref(jobrun *rt, int fn_ref, int (*push_args)(lua_State *L, void *data), void *data,
                  int flags, jr_task **out) {
   struct spawn_request q = {.ref = fn_ref, .flags = flags, .push_args = push_args, .data = data};
@@ -634,21 +667,21 @@ int jr_spawn_ref(jobrun *rt, int fn_ref, int (*push_args)(lua_State *L, void *da
 }
 
 void jr_watch_start(jr_task *task, jr_watch *watch) {
-  jr_list_append(&task->watches, &watch->link);
+  jr_chain_push(&task->watches, &watch->link);
 }
 
 void jr_watch_stop(jr_watch *watch) {
-  jr_list_remove(&watch->link);
+  jr_chain_remove(&watch->link);
 }
 
 void jr_task_detach(jr_task *task) {
   jr_task *old = task->parent, *root = old;
   if (jr_task_is_done(task)) return;
   while (root->parent) root = root->parent;
-  jr_list_remove(&task->sibling);
-  jr_list_append(&root->children, &task->sibling);
+  jr_chain_remove(&task->sibling);
+  jr_chain_push(&root->children, &task->sibling);
   task->parent = root;
-  if (jr_list_is_empty(&old->children) && old->wait && old->wait->ops == &children_ops)
+  if (jr_chain_is_empty(&old->children) && old->wait && old->wait->ops == &children_ops)
     jr_wake(old->wait, 0);
 }
 
@@ -664,7 +697,7 @@ static int pass_crash(lua_State *L) {
   luaL_checkstack(L, 8, NULL);
   lua_xmove(crash->co, L, 1);
   forget_cause(L, crash->task);
-  if (jr_list_is_empty(&crash->task->watches)) pass_to_parent(L, crash->task, -1);
+  if (jr_chain_is_empty(&crash->task->watches)) pass_to_parent(L, crash->task, -1);
   return 0;
 }
 
@@ -673,8 +706,8 @@ static int pass_crash(lua_State *L) {
  * cancelled, go to the root. */
 static void on_crash(jobrun *rt, jr_task *t) {
   lua_State *co = t->co;
-  while (!jr_list_is_empty(&t->children)) {
-    jr_task *child = task_of_sibling(t->children.next);
+  while (!jr_chain_is_empty(&t->children)) {
+    jr_task *child = task_of_sibling(t->children.first);
     jr_task_cancel(child, "its parent failed");
     jr_task_detach(child);
   }
@@ -709,12 +742,18 @@ static void resume(jobrun *rt, jr_task *t) {
   give_back(rt, co, slot, escaped);
 }
 
+static int64_t look_at_clock(jobrun *rt) {
+  int64_t now = (int64_t)uv_hrtime();
+  rt->turn_ms = (uint32_t)((now - rt->start_ns) / JR_MS);
+  return now;
+}
+
 bool jr_pump(jobrun *rt) {
   if (!rt->ready_first || rt->cur) return false; /* cur: a script turned the loop by itself */
-  int64_t end = (int64_t)uv_hrtime() + TURN_BUDGET_NS;
+  int64_t end = look_at_clock(rt) + TURN_BUDGET_NS;
   for (unsigned n = 1; rt->ready_first; n++) {
     resume(rt, dequeue(rt));
-    if (n % CLOCK_EVERY == 0 && (int64_t)uv_hrtime() >= end) break;
+    if (n % CLOCK_EVERY == 0 && look_at_clock(rt) >= end) break;
   }
   if (!rt->ready_first) uv_idle_stop(&rt->idle);
   return rt->ready_first != NULL;
@@ -828,7 +867,7 @@ static void run_child_cancel(jr_wait *w) {
   } else if (!w->task->cancelled) {
     j->timed_out = true;
   }
-  jr_task_cancel(j->target, j->timed_out ? "timed out" : w->task->reason);
+  jr_task_cancel(j->target, j->timed_out ? "timed out" : j->rt->reasons[w->task->reason]);
 }
 
 static void on_grace_over(jobrun *rt, jr_timer *timer) {
@@ -934,6 +973,8 @@ void jr_tasks_open(jobrun *rt) {
   rt->root->state = JR_TASK_WAITING;
   rt->root->co = L;
   site_of(rt, "?");
+  rt->start_ns = (int64_t)uv_hrtime();
+  intern_reason(rt, "cancelled");
   uv_prepare_init(rt->loop, &rt->prepare);
   adopt(rt, (uv_handle_t *)&rt->prepare);
   uv_prepare_start(&rt->prepare, on_prepare);
@@ -954,7 +995,5 @@ void jr_tasks_close(jobrun *rt) {
 void jr_tasks_fini(jobrun *rt) {
   for (uint16_t i = 0; i < rt->sites_len; i++) jr_mem_free(&rt->mem, rt->sites[i], SITE_SIZE);
   jr_mem_free(&rt->mem, rt->sites, rt->sites_len * sizeof *rt->sites);
-  jr_mem_free(&rt->mem, rt->idle_cos, rt->idle_cap * sizeof *rt->idle_cos);
-  jr_mem_free(&rt->mem, rt->idle_slots, rt->idle_cap * sizeof *rt->idle_slots);
   jr_mem_free(&rt->mem, rt->root, sizeof *rt->root);
 }

@@ -55,20 +55,21 @@ typedef enum jr_state {
  * holds it; afterwards only who kept the handle does. 1e5 of them sleep at once, so each byte
  * counts (128 at most). */
 struct jr_task {
-  jr_task *next;   /* run queue */
-  lua_State *co;   /* its coroutine; NULL when done */
-  jr_wait *wait;   /* where it is parked */
-  jr_task *parent; /* NULL only for the root */
-  jr_list sibling; /* in parent->children */
-  jr_list children;
-  jr_list watches;    /* who waits for its end: jr_watch */
+  jr_task *next;      /* run queue */
+  lua_State *co;      /* its coroutine; NULL when done */
+  jr_wait *wait;      /* where it is parked */
+  jr_task *parent;    /* NULL only for the root */
+  jr_link sibling;    /* in parent->children */
+  jr_chain children;  /* newest first */
+  jr_chain watches;   /* who waits for its end: jr_watch */
   jr_wait own;        /* sleep, yield, and waiting for the own children */
   jr_timer timer;     /* sleep, and the deadline of a wait */
-  const char *reason; /* why it was cancelled */
   int32_t slot;       /* where the coroutine is anchored */
+  uint32_t since_ms;  /* when it was parked: ms since the runtime began, as of that turn */
   int32_t spawn_line; /* where it was spawned: rt->sites[spawn_site]:line */
   uint16_t spawn_site;
   uint8_t state;       /* jr_state */
+  uint8_t reason;      /* why it was cancelled: rt->reasons[reason] */
   bool cancelled : 1;  /* level-triggered: every park raises until the end */
   bool expired : 1;    /* the deadline of this wait passed */
   bool shielded : 1;   /* its parent's cancellation does not reach it (yet) */
@@ -108,7 +109,7 @@ int jr_spawn_ref(struct jobrun *rt, int fn_ref, int (*push_args)(lua_State *L, v
  * task->state; the error value, if it failed or was cancelled, is on top of L's stack (leave it
  * there). One per task. */
 typedef struct jr_watch {
-  jr_list link;
+  jr_link link;
   void (*on_end)(struct jr_watch *watch, jr_task *task, lua_State *L);
 } jr_watch;
 void jr_watch_start(jr_task *task, jr_watch *watch);

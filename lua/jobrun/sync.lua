@@ -26,7 +26,6 @@ end
 
 -- Waits in a queue; raises past the deadline.
 local function wait_in(queue, what, timeout)
-  if timeout and type(timeout) ~= "number" then timeout = check.duration(timeout, what) end
   if not queue:wait(timeout) then
     error(err.new { kind = "timeout", code = "ETIMEDOUT", op = what, message = what .. ": timed out" })
   end

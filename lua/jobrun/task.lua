@@ -28,10 +28,7 @@ M.spawn = core.spawn
 
 ---Waits. Other tasks run meanwhile. Never returns early. (suspends)
 ---@param duration number|string seconds, or "1h30m", "250ms"
-function M.sleep(duration)
-  if type(duration) ~= "number" then duration = check.duration(duration, "sleep") end
-  return core.sleep(duration)
-end
+M.sleep = core.sleep
 
 ---Lets other ready tasks run first. (suspends)
 M.yield = core.yield
@@ -42,10 +39,7 @@ M.yield = core.yield
 ---@param fn function
 ---@param ... any arguments for fn
 ---@return any ... fn's results
-function M.timeout(duration, fn, ...)
-  if type(duration) ~= "number" then duration = check.duration(duration, "timeout") end
-  return core.timeout(duration, fn, ...)
-end
+M.timeout = core.timeout
 
 ---Runs `fn(...)` and waits for all tasks it spawned. The first failure among them cancels the
 ---others and is raised here. (suspends)
