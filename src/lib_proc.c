@@ -177,7 +177,7 @@ static int proc_start(lua_State *L) {
                         .umask = (mode_t)luaL_optinteger(L, 7, 0),
                         .nice = (int)luaL_optinteger(L, 8, 0),
                         .path = path};
-  p->grace_ns = jr_check_seconds(L, 9, "grace");
+  p->grace_ns = jr_check_duration(L, 9, "grace");
   const char *user_name = luaL_optstring(L, 6, NULL);
   luaL_argcheck(L, spec.argv[0], 2, "no program");
   set_input(L, p, 4);
@@ -316,6 +316,7 @@ static int on_run_woken(lua_State *L, int status, lua_KContext ctx) {
 static int wait_for_lines(lua_State *L, handle *h) {
   jr_proc *p = h->p;
   if (!is_running(p)) {
+    if (p->discards) jr_check_park(L, "process"); /* cancelled, but the end of a pipe woke it first */
     if (p->status < 0) return jr_raise_status(L, "process", p->status);
     return push_result(L, p);
   }
@@ -371,7 +372,7 @@ static int proc_run(lua_State *L) {
     return jr_raise(L, "usage", 0, 1, "process: run it once, after the start");
   lua_settop(L, 10);
   if (!lua_isnil(L, 2)) {
-    int64_t due = (int64_t)uv_hrtime() + jr_check_seconds(L, 2, "timeout");
+    int64_t due = (int64_t)uv_hrtime() + jr_check_duration(L, 2, "timeout");
     jr_proc_set_deadline(h->p, due);
   }
   lua_remove(L, 2);
@@ -396,8 +397,15 @@ static int on_line_woken(lua_State *L, int status, lua_KContext ctx) {
   return next_line(L);
 }
 
+static int after_end(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  lua_settop(L, 0);
+  return 0;
+}
+
 /* The iterator: → line, level; nil at the end. Its upvalues are the handle, which keeps the
- * stream alive, and the stream. */
+ * stream alive, the stream, and a function to call at the end, or nil. */
 static int next_line(lua_State *L) {
   jr_stream *s = lua_touserdata(L, lua_upvalueindex(2));
   jr_line line;
@@ -407,22 +415,28 @@ static int next_line(lua_State *L) {
     push_level(L, line.level);
     return 2;
   }
-  if (s->fd < 0) return 0;
+  if (s->fd < 0) {
+    if (lua_isnil(L, lua_upvalueindex(3))) return 0;
+    lua_pushvalue(L, lua_upvalueindex(3));
+    lua_callk(L, 0, 0, 0, after_end);
+    return after_end(L, LUA_OK, 0);
+  }
   jr_check_park(L, "lines");
   if (jr_wait_is_open(&s->reader))
     return jr_raise(L, "usage", 0, 1, "lines: another task waits for a line of this program");
   return jr_park_k(L, &s->reader, 0, on_line_woken);
 }
 
-/* lines(handle, fd) → iterator; fd was declared with mode pull */
+/* lines(handle, fd [, at_end]) → iterator; fd was declared with mode pull */
 static int proc_lines(lua_State *L) {
   handle *h = check_handle(L);
   jr_stream *s = check_stream(L, h, 2);
   luaL_argcheck(L, s->taker == &s->reader, 2, "its lines go elsewhere");
   s->reader.ops = &lines_ops;
-  lua_settop(L, 1);
+  lua_settop(L, 3);
   lua_pushlightuserdata(L, s);
-  lua_pushcclosure(L, next_line, 2);
+  lua_replace(L, 2);
+  lua_pushcclosure(L, next_line, 3);
   return 1;
 }
 
@@ -466,7 +480,7 @@ static int proc_capture(lua_State *L) {
 /* stop(handle [, grace]) */
 static int proc_stop(lua_State *L) {
   jr_proc *p = check_handle(L)->p;
-  jr_proc_stop(p, lua_isnoneornil(L, 2) ? p->grace_ns : jr_check_seconds(L, 2, "grace"));
+  jr_proc_stop(p, lua_isnoneornil(L, 2) ? p->grace_ns : jr_check_duration(L, 2, "grace"));
   return 0;
 }
 

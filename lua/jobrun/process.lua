@@ -7,7 +7,7 @@
 --     stdin = nil | "text" | true,  -- /dev/null, these bytes, or ours (inherited)
 --     grace = 10,                   -- seconds between SIGTERM and SIGKILL
 --     what = "exec",                -- the word that error messages begin with
---     streams = {                   -- by the child's fd, 0 < fd < 8; fd 1 and 2 are "inherit" if not named
+--     streams = {                   -- by the child's fd, 0 < fd < 8; 1 and 2 not named: "inherit"
 --       [1] = {mode = "capture", limit = 2^20},
 --       [2] = {mode = "lines", keep = 200, ffmpeg = true},
 --     },
@@ -19,37 +19,44 @@
 -- p:tail), "capture" (a pipe; the first `limit` bytes are kept, the rest is read and forgotten),
 -- "pull" (a pipe whose lines wait for p:lines). `limit` may stand beside lines and pull too.
 --
--- `\n`, `\r` and `\r\n` end a line, a last one without an end counts, bytes are unchanged, a line of
--- more than 1 MiB comes in pieces. With `ffmpeg = true` the `[level] ` that
+-- `\n`, `\r` and `\r\n` end a line, a last one without an end counts, bytes are unchanged, a line
+-- of more than 1 MiB comes in pieces. With `ffmpeg = true` the `[level] ` that
 -- `-loglevel repeat+level+info` writes is taken out of the line and passed as second argument
--- ("info"; a line without one has that of the line before), and progress lines (`frame=…`, `size=…`) stay
--- out of the tail.
+-- ("info"; a line without one has that of the line before), and progress lines (`frame=…`,
+-- `size=…`) stay out of the tail.
 --
 -- start raises an error object: kind "not_found" or "permission" (the program, or cwd), otherwise
--- "spawn"; e.code is the system's (ENOENT), e.op the step that failed ("exec", "cwd", "user", …), e.argv the command.
+-- "spawn"; e.code is the system's (ENOENT), e.op the step that failed ("exec", "cwd", "user", …),
+-- e.argv the command.
 --
 -- p:run suspends until the child is gone and everything was delivered. Handlers are called in this
--- task, as handler(line), with ffmpeg = true as handler(line, level); they may suspend (reading pauses
--- meanwhile), and none is called after run returned. `note(line, level, fd)` sees only, from streams with
--- ffmpeg = true, lines of level warning or worse, lines of progress and lines with "Duration:"; for one line it runs
--- before the handler. A handler that raises ends the child; its error is raised from run when the child is gone.
--- When the task is cancelled the child is ended the same way first. `timeout` (seconds): past it
--- the child is ended as by p:stop().
+-- task, as handler(line), with ffmpeg = true as handler(line, level); they may suspend (reading
+-- pauses meanwhile), and none is called after run returned. `note(line, level, fd)` sees only,
+-- from streams with ffmpeg = true, lines of level warning or worse and lines with "Duration:"; for
+-- one line it runs before the handler. A handler that raises ends the child; its error is raised
+-- from run when the child is gone. When the task is cancelled the child is ended the same way
+-- first. `timeout` (seconds): past it the child is ended as by p:stop().
 -- Result: {exit_code = 0 | nil, signal = "SIGTERM" | nil, elapsed = s, cpu = s, max_rss = bytes,
 -- pipe_held = bool (another process kept a pipe open: its later output is lost), stopped = bool
--- (p:stop was called), timed_out = bool}; neither exit_code nor signal if a host program reaped the
--- child before us. run may be called once.
+-- (p:stop was called), timed_out = bool}; neither exit_code nor signal if a host program reaped
+-- the child before us. max_rss is at least our own size. run may be called once.
 --
 -- p.pid; p:tail(fd) → list of lines, list of levels (false where there is none); p:captured(fd) →
--- string, was it cut?; p:lines(fd, at_end) → an iterator (mode pull), which calls at_end before it gives nil; p:capture(fd, limit): lines not yet
--- pulled and all to come are captured; p:stop([grace]): SIGTERM once to its process group, SIGKILL
--- after the grace, does not wait; p:signal("SIGUSR1"): to the group, false if it is gone; p:is_running();
--- p:elapsed(). A handle that is closed (waits until the child is gone) or collected (does not wait) ends a live child.
+-- string, was it cut?; p:lines(fd, at_end) → an iterator (mode pull), which calls at_end before it
+-- gives nil; p:capture(fd, limit): lines not yet pulled and all to come are captured;
+-- p:stop([grace]): SIGTERM once to its process group, SIGKILL after the grace, does not wait;
+-- p:signal("SIGUSR1"): to the group, false if it is gone; p:is_running(); p:elapsed(). A handle
+-- that is closed (waits until the child is gone) or collected (does not wait) ends a live child.
+--
+-- process.follow(p, fn, ...) → a child task that runs fn(...), which calls p:run. (suspends)
+--
+-- Times are real ones, also under the virtual clock.
 --
 -- SPDX-License-Identifier: MIT
 
 local core = require "jobrun.core.proc"
 local err = require "jobrun.core.error"
+local task = require "jobrun.task"
 
 local M = {}
 
@@ -81,10 +88,11 @@ local function explain(spec, code, step, text)
   if step == "user" then return ("cannot run as user '%s': %s"):format(spec.user, text) end
   if step ~= "exec" then return ("cannot run '%s': %s (%s)"):format(program, text, step) end
   if code == "ENOENT" then
-    local hint = program:find("/", 1, true) and "no such file, or its interpreter is missing" or "not found in PATH"
-    return ("cannot run '%s': %s"):format(program, hint)
+    local is_path = program:find("/", 1, true)
+    text = is_path and "no such file, or its interpreter is missing" or "not found in PATH"
+  elseif code == "EACCES" then
+    text = "not an executable file, or no permission"
   end
-  if code == "EACCES" then return ("cannot run '%s': not an executable file, or no permission"):format(program) end
   return ("cannot run '%s': %s"):format(program, text)
 end
 
@@ -107,15 +115,31 @@ function M.start(spec)
   local handle = core.new()
   local streams = spec.streams or {}
   for fd, s in pairs(streams) do
-    core.stream(handle, fd, MODES[s.mode], s.keep or 0, s.limit and s.limit // 1 | 0 or 0, s.ffmpeg == true)
+    core.stream(handle, fd, MODES[s.mode], s.keep or 0, (s.limit or 0) // 1 | 0, s.ffmpeg == true)
   end
   for fd = 1, 2 do
     if not streams[fd] then core.stream(handle, fd, MODES.inherit) end
   end
-  local pid, kind, code, step, text = core.start(handle, pack(spec.argv), pack_env(spec.env), spec.stdin, spec.cwd, spec.user,
-    spec.umask, spec.nice, spec.grace or 10)
+  local pid, kind, code, step, text = core.start(handle, pack(spec.argv), pack_env(spec.env),
+    spec.stdin, spec.cwd, spec.user, spec.umask, spec.nice, spec.grace or 10)
   if not pid then raise_start(spec, kind, code, step, text) end
   return setmetatable({ handle = handle, pid = pid }, Process)
+end
+
+---Starts `fn(...)`, which is to call p:run, as a child task. A task that is cancelled before its
+---first line never runs, and the process would have nobody: so this waits until the task has begun,
+---and ends the process if it could not. (suspends)
+---@param p jobrun.process
+---@param fn function
+---@return jobrun.Task
+function M.follow(p, fn, ...)
+  local follower = task.spawn(fn, ...)
+  local ok, e = pcall(task.yield)
+  if not ok then
+    p:close()
+    error(e, 0)
+  end
+  return follower
 end
 
 ---Follows it to its end; suspends. Once per process.

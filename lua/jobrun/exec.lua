@@ -1,0 +1,311 @@
+--- Programs: `exec{"prog", "arg"}` runs one and waits, `exec.start{…}` gives a handle, `sh "a | b"` is
+--- for the shell.
+---
+--- A program is an argv, never a shell's text. It runs in a process group of its own; when its
+--- task is cancelled, its time is over, or jobrun ends, the group is sent SIGTERM once, and SIGKILL
+--- after the grace.
+--
+-- A started program is followed by a child task, so it belongs to the task that started it. Its
+-- failure is that task's failure, unless somebody reads its lines: then the one who reads gets it,
+-- after the last line.
+--
+-- SPDX-License-Identifier: MIT
+
+local check = require "jobrun.check"
+local err = require "jobrun.core.error"
+local process = require "jobrun.process"
+local task = require "jobrun.task"
+
+local M = {}
+
+local CAPTURE = 1024 * 1024 -- bytes of stdout in a result, by default
+local TAIL = 200 -- lines of stderr in a result
+local ERROR_LINES = 50 -- of them in an error
+
+---@class jobrun.exec.Options
+---@field [integer] string|number the program, then its arguments
+---@field on_line? fun(line: string) each line of stdout, when it comes; may suspend; raising ends the program
+---@field on_stderr? fun(line: string) each line of stderr
+---@field capture_stdout? integer|false bytes of stdout for the result, at most (1 MiB; 0 with on_line)
+---@field cwd? string
+---@field env? table<string, string|number|false> merged over the environment; false removes
+---@field stdin? string default: /dev/null
+---@field timeout? number|string past it the program is ended, and the error's kind is "timeout"
+---@field grace? number|string between SIGTERM and SIGKILL (10 s)
+---@field check? boolean false: an exit status other than 0 is no error
+---@field nice? integer added to jobrun's own
+---@field user? string run as this user (needs root)
+---@field umask? integer
+
+---@class jobrun.exec.Result
+---@field ok boolean
+---@field exit_code? integer
+---@field signal? string what ended it, such as "SIGKILL"
+---@field stdout? string
+---@field stdout_cut boolean there was more than `stdout` holds
+---@field stderr string its last 200 lines
+---@field elapsed number seconds
+---@field cpu number seconds
+---@field max_rss integer bytes
+---@field pipe_held boolean a process it left behind kept a pipe open: what that one writes later is lost
+---@field stopped boolean handle:stop was called
+---@field argv string[]
+
+local SPEC = {
+  list = "string|number",
+  on_line = "callable",
+  on_stderr = "callable",
+  capture_stdout = "integer|boolean",
+  cwd = "string",
+  env = "table",
+  stdin = "string",
+  timeout = "duration",
+  grace = { type = "duration", default = 10 },
+  check = { type = "boolean", default = true },
+  nice = "integer",
+  user = "string|integer",
+  umask = "integer",
+}
+
+-- ---- what is asked for ---------------------------------------------------------------------------
+
+local function check_argv(what, opts)
+  local argv = {}
+  for i, word in ipairs(opts) do
+    argv[i] = tostring(word)
+    if argv[i]:find("\0", 1, true) then check.fail("%s: argument %d holds a zero byte", what, i - 1) end
+  end
+  if #argv == 0 or argv[1] == "" then check.fail('%s: no program; as in %s{"ls", "-l"}', what, what) end
+  for key in pairs(opts) do
+    if math.type(key) == "integer" and (key < 1 or key > #argv) then
+      check.fail("%s: argument %d is nil", what, #argv)
+    end
+  end
+  return argv
+end
+
+local function check_env(what, env)
+  for name, value in pairs(env or {}) do
+    if type(name) ~= "string" or name == "" or name:find("[=%z]") then
+      check.fail("%s: env: %s is not a variable's name", what, check.show(name))
+    end
+    local kind = type(value)
+    if not (value == false or kind == "number" or kind == "string" and not value:find("\0", 1, true)) then
+      check.fail("%s: env.%s: expected a string, a number or false, got %s", what, name, check.show(value))
+    end
+  end
+end
+
+local function check_options(what, opts)
+  if type(opts) == "string" then
+    check.fail('%s: expected a list of the program and its arguments, as in %s{"ls", "-l"}, got a string'
+      .. ' (for a line of shell: sh "ls | wc -l")', what, what)
+  end
+  local o = check.options(what, opts, SPEC)
+  o.argv = check_argv(what, o)
+  check_env(what, o.env)
+  if o.capture_stdout == true then o.capture_stdout = CAPTURE end
+  if o.capture_stdout and o.capture_stdout < 0 then check.fail("%s: capture_stdout is negative", what) end
+  return o
+end
+
+-- What becomes of stdout; `default` is for one that nobody takes line by line.
+local function stdout_stream(o, default)
+  if o.on_line then return { mode = "lines", limit = o.capture_stdout or nil } end
+  if o.capture_stdout == false then return { mode = "null" } end
+  return { mode = default, limit = default == "capture" and (o.capture_stdout or CAPTURE) or nil }
+end
+
+local function begin(o, stdout)
+  return process.start {
+    what = "exec",
+    argv = o.argv,
+    env = o.env,
+    cwd = o.cwd,
+    stdin = o.stdin,
+    grace = o.grace,
+    nice = o.nice,
+    user = o.user and tostring(o.user),
+    umask = o.umask,
+    streams = { [1] = stdout, [2] = { mode = "lines", keep = TAIL } },
+  }
+end
+
+-- ---- how it ended --------------------------------------------------------------------------------
+
+local function how_it_ended(r)
+  if r.signal then return "signal " .. r.signal end
+  return r.exit_code and "exit " .. r.exit_code or "its exit status was taken by somebody else"
+end
+
+local function last_words(lines)
+  for i = #lines, 1, -1 do
+    if lines[i]:find("%S") then return lines[i] end
+  end
+end
+
+local function last_of(lines, n)
+  return table.move(lines, math.max(1, #lines - n + 1), #lines, 1, {})
+end
+
+local function failure(o, r, lines)
+  local program, how = o.argv[1], how_it_ended(r)
+  local kind, reason = r.signal and "signal" or "exit", last_words(lines) or "it failed"
+  if r.timed_out then
+    kind, reason = "timeout", ("it ran for longer than %g s"):format(o.timeout)
+  end
+  return err.new {
+    kind = kind,
+    reason = reason,
+    message = ("exec: %s: %s (%s)"):format(program, reason, how),
+    exit_code = r.exit_code,
+    signal = r.signal,
+    lines = last_of(lines, ERROR_LINES),
+    argv = o.argv,
+    elapsed = r.elapsed,
+    where = o.where,
+  }
+end
+
+local function conclude(o, p, r, has_stdout)
+  local lines = p:tail(2)
+  r.ok = r.exit_code == 0 or r.stopped
+  if r.timed_out or (o.check and not r.ok) then error(failure(o, r, lines), 0) end
+  r.timed_out = nil
+  r.stdout_cut = false
+  if has_stdout then
+    r.stdout, r.stdout_cut = p:captured(1)
+  end
+  r.stderr = table.concat(lines, "\n")
+  r.argv = o.argv
+  return r
+end
+
+local function follow(o, p)
+  local r = p:run { o.on_line, o.on_stderr, timeout = o.timeout }
+  return conclude(o, p, r, o.capture_stdout or (not o.on_line and o.capture_stdout == nil))
+end
+
+local function call(what, opts)
+  local o = check_options(what, opts)
+  local p <close> = begin(o, stdout_stream(o, "capture"))
+  return follow(o, p)
+end
+
+-- ---- started, and not waited for -----------------------------------------------------------------
+
+---A started program.
+---@class jobrun.exec.Handle
+---@field pid integer
+local Handle = {}
+
+-- The child task. A failure that a reader of lines will be told is kept for it.
+local function work(self)
+  local ok, outcome = pcall(follow, self.options, self.process)
+  if ok then return true, outcome end
+  while not self.task do -- whoever called start has yet to say whether it reads
+    task.yield()
+  end
+  if not self.is_read or err.is(outcome, "cancelled") then error(outcome, 0) end
+  return false, outcome
+end
+
+---Waits for the end: the result, or the error raised. Output that was not read by lines() is in
+---its stdout. Past `timeout` kind "timeout" is raised and the program goes on. (suspends)
+---@param timeout? number|string
+---@return jobrun.exec.Result
+function Handle:wait(timeout)
+  if not self.is_read and self.is_pulled then
+    self.process:capture(1, self.options.capture_stdout or CAPTURE)
+  end
+  local ok, outcome = self.task:await(timeout and check.duration(timeout, "wait"))
+  if not ok then error(outcome, 0) end
+  return outcome
+end
+
+---The lines of stdout, for `for line in handle:lines() do`. At the end the program is gone, and its
+---failure is raised. Leaving the loop early ends it; to read on later, call the first result
+---yourself. A program whose output nobody takes stops at 4 MiB of it. (suspends)
+---@return fun(): string?
+function Handle:lines()
+  if not self.is_pulled then
+    check.fail("lines: the output goes to %s", self.options.on_line and "on_line" or "/dev/null")
+  end
+  self.is_read = true
+  return self.process:lines(1, function() self:wait() end), nil, nil, self
+end
+
+---Asks it to end: SIGTERM, and SIGKILL after the grace. wait() gives an ok result. Does not wait.
+---@param grace? number|string
+function Handle:stop(grace)
+  self.process:stop(grace and check.duration(grace, "stop"))
+end
+
+---Ends it; its further output is dropped, and wait raises kind "cancelled". Does not wait.
+---@param reason? string
+function Handle:cancel(reason)
+  self.task:cancel(reason)
+end
+
+---Sends its process group a signal.
+---@param name string such as "SIGUSR1"
+---@return boolean sent false: it was gone
+function Handle:signal(name)
+  return self.process:signal(name)
+end
+
+---@return boolean
+function Handle:is_running()
+  return self.process:is_running()
+end
+
+local handle_meta = {
+  __index = Handle,
+  __name = "jobrun.exec.handle",
+  __close = function(self)
+    if not self.process:is_running() then return end
+    self.is_read = true
+    self.task:cancel("its handle was closed")
+    pcall(self.task.await, self.task)
+  end,
+}
+
+local function start(opts)
+  local o = check_options("exec.start", opts)
+  local stdout = stdout_stream(o, "pull")
+  local p = begin(o, stdout)
+  local self = setmetatable({ pid = p.pid, process = p, options = o }, handle_meta)
+  self.is_pulled = stdout.mode == "pull"
+  o.where = err.new({ kind = "exit" }).where -- the child task's stack would not tell
+  self.task = process.follow(p, work, self)
+  self.task.name = o.argv[1]
+  return self
+end
+
+---Runs a program and waits until it is gone: `exec{"git", "fetch", cwd=dir}`. Raises an error
+---object: kind "exit", "signal", "timeout", "not_found", "permission" or "spawn". (suspends)
+---@overload fun(opts: jobrun.exec.Options): jobrun.exec.Result
+M.exec = setmetatable({
+  ---Starts a program in a child task, and gives its handle. (suspends)
+  ---@param opts jobrun.exec.Options
+  ---@return jobrun.exec.Handle
+  start = start,
+}, {
+  __call = function(_, opts) return call("exec", opts) end,
+})
+
+---Runs a line of shell: `sh "sort a | uniq > b"`. Options as exec's. (suspends)
+---@param line string
+---@param opts? jobrun.exec.Options
+---@return jobrun.exec.Result
+function M.sh(line, opts)
+  if type(line) ~= "string" then check.fail("sh: expected a line of shell, got %s", check.show(line)) end
+  local o = { "sh", "-c", line }
+  for key, value in pairs(opts or {}) do
+    if math.type(key) == "integer" then check.fail("sh: the options hold an argument; use $1 with exec") end
+    o[key] = value
+  end
+  return call("sh", o)
+end
+
+return M
