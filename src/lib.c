@@ -44,20 +44,29 @@ static const char *push_file_name(lua_State *L, const char *module) {
   return lua_tostring(L, -1);
 }
 
+static int load_named(lua_State *L, const char *text, size_t len, const char *file) {
+  lua_pushfstring(L, "@%s", file);
+  return luaL_loadbufferx(L, text, len, lua_tostring(L, -1), "t");
+}
+
+/* Under the embedded file's name, by which messages tell our lines from a script's. */
 static int load_from_disk(lua_State *L, const char *dir, const char *file) {
+  luaL_Buffer text;
   lua_pushfstring(L, "%s/%s", dir, file);
-  const char *path = lua_tostring(L, -1);
-  int status = luaL_loadfilex(L, path, "t");
-  if (status == LUA_OK || status == LUA_ERRSYNTAX) return status;
-  lua_pop(L, 1);
-  return -1;
+  FILE *f = fopen(lua_tostring(L, -1), "r");
+  if (!f) return -1;
+  luaL_buffinit(L, &text);
+  for (size_t n; (n = fread(luaL_prepbuffer(&text), 1, LUAL_BUFFERSIZE, f)) > 0;)
+    luaL_addsize(&text, n);
+  fclose(f);
+  luaL_pushresult(&text);
+  return load_named(L, lua_tostring(L, -1), lua_rawlen(L, -1), file);
 }
 
 static int load_embedded(lua_State *L, const char *file) {
   for (const jr_embedded *e = jr_embedded_files; e->name; e++) {
-    if (strcmp(e->name, file) != 0) continue;
-    lua_pushfstring(L, "@%s", file);
-    return luaL_loadbufferx(L, e->start, (size_t)(e->end - e->start), lua_tostring(L, -1), "t");
+    if (strcmp(e->name, file) == 0)
+      return load_named(L, e->start, (size_t)(e->end - e->start), file);
   }
   return -1;
 }

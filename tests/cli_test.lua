@@ -8,11 +8,12 @@ local exec = jobrun.exec
 -- Runs jobrun with these arguments: exit status, stdout, stderr as one string.
 local function jr(...)
   local r = exec { program, check = false, ... }
-  return r.exit_code or r.signal, r.stdout, table.concat(r.stderr, "\n")
+  return r.exit_code or r.signal, r.stdout, r.stderr
 end
 
-local function code(text, ...)
-  return jr(..., "-e", text)
+local function code(text, option)
+  if option then return jr(option, "-e", text) end
+  return jr("-e", text)
 end
 
 local function file(text)
@@ -41,7 +42,7 @@ function test_arguments_shebang_and_stdin()
 end
 
 function test_modules_beside_the_script_are_found()
-  local path = file "print(require 'beside')"
+  local path = file "print((require 'beside'))"
   jobrun.fs.write(path:gsub("script", "beside"), "return 'found'")
   lu.assertEquals({ jr(path) }, { 0, "found\n", "" })
 end

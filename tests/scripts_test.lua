@@ -13,7 +13,7 @@ local function run(script, ...)
   local r = exec(argv)
   local lines = {}
   for line in r.stdout:gmatch("[^\n]+") do lines[#lines + 1] = line end
-  lu.assertEquals(r.exit_code, 0, r.stdout .. table.concat(r.stderr, "\n"))
+  lu.assertEquals(r.exit_code, 0, r.stdout .. r.stderr)
   return lines, r
 end
 
@@ -41,7 +41,7 @@ function test_the_recipes_print_in_this_order()
   for name, expected in pairs(VIRTUAL) do
     local lines, r = run("scripts/" .. name .. ".lua", "--clock=virtual")
     lu.assertEquals(lines, expected, name)
-    lu.assertEquals(r.stderr, {}, name)
+    lu.assertEquals(r.stderr, "", name)
   end
 end
 
@@ -83,7 +83,7 @@ function test_the_examples_of_the_readme_run()
     n = n + 1
     fs.write(dir .. "/example.lua", code)
     local r = exec { program, "example.lua", cwd = dir, check = false }
-    lu.assertEquals(r.exit_code, 0, code .. table.concat(r.stderr, "\n"))
+    lu.assertEquals(r.exit_code, 0, code .. r.stderr)
     lu.assertStrContains(r.stdout, "encoded\tclip.mp4")
     lu.assertStrContains(r.stdout, "tick\t3")
   end

@@ -2,9 +2,10 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local err = require "jobrun.core.error"
 local host = require "jobrun.core.host"
 
-local M = {}
+local M = { loaded = false } -- loaded: the main chunk has suspended or returned
 
 -- A module that was never used has nothing to do: package.loaded tells without loading it.
 local function used(name)
@@ -13,6 +14,7 @@ end
 
 -- Incomplete declarations are reported before anything starts.
 local function after_loading()
+  M.loaded = true
   if used "every" then require("jobrun.jobs").check_complete() end
   local on = used "on"
   if not on then return end
@@ -27,7 +29,7 @@ local function before_end(why)
     local ok, e = xpcall(on.stop_hooks[i], function(e)
       return type(e) == "string" and debug.traceback(e, 2) or e
     end, why)
-    if not ok then host.fail(e) end
+    if not ok and not err.is(e, "cancelled") then host.fail(e) end
   end
 end
 
