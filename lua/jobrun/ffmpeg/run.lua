@@ -1,0 +1,395 @@
+--- One run of ffmpeg: from the checked options to a result or an error.
+--
+--   prepare   checks the table, looks at the files, builds the command           (suspends)
+--   start     starts the process                                                 (does not suspend)
+--   follow    delivers lines and progress until ffmpeg is gone, judges, renames  (suspends)
+--
+-- prepare and start run in the task that called, so that a mistake blames its line and the handle
+-- has a pid. follow runs there too (`ffmpeg{}`) or in a task of its own (`ffmpeg.start{}`). However
+-- follow is left, the child is gone, on_progress has had its one event with done=true, and no
+-- temporary file is left.
+--
+-- Channels of the child: stdout to nowhere or captured, stderr always read, fd 3 the report, fd 4
+-- the progress.
+--
+-- SPDX-License-Identifier: MIT
+
+local argv = require "jobrun.ffmpeg.argv"
+local check = require "jobrun.check"
+local failure = require "jobrun.ffmpeg.failure"
+local output = require "jobrun.ffmpeg.output"
+local process = require "jobrun.process"
+local progress = require "jobrun.ffmpeg.progress"
+local report = require "jobrun.ffmpeg.report"
+local task = require "jobrun.task"
+
+local Run = {}
+Run.__index = Run
+
+local M = {}
+
+local TAIL = 200 -- lines of stderr
+local DEFAULT_CAPTURE = 1 << 20
+local STDOUT, STDERR, REPORT, PROGRESS = 1, 2, 3, 4
+
+local OWN_OPTIONS = {
+  input = "any", inputs = "any", output = "any", outputs = "any", args = "any", global_args = "any",
+  filter_complex = "any", overwrite = "any", strict = "boolean",
+  bin = "string", cwd = "string", env = "table", nice = "integer",
+  on_report = "callable", on_progress = "callable", on_stderr = "callable",
+  timeout = "duration", stall_timeout = "duration", duration = "duration", grace = "duration",
+  stats_period = "duration", capture_stdout = "boolean|integer", keep_partial = "boolean",
+}
+
+-- ---- prepare ------------------------------------------------------------------------------------
+
+local function own_options(opts)
+  local own = {}
+  for key, value in pairs(opts) do
+    if argv.is_own(key, value) then own[key] = value end
+  end
+  output.check_overwrite(own.overwrite)
+  return check.options("ffmpeg", own, OWN_OPTIONS)
+end
+
+local function check_env(env)
+  for name, value in pairs(env or {}) do
+    local fits = value == false or type(value) == "string" or type(value) == "number"
+    if type(name) ~= "string" or name:find("[=%z]") or not fits or tostring(value):find("\0", 1, true) then
+      check.fail("ffmpeg: env: %s = %s: expected a name and a string, number or false", check.show(name),
+        check.show(value))
+    end
+  end
+end
+
+-- A stall is seen in the progress, so that has to come often enough.
+local function stats_period(own)
+  if own.stats_period then return math.max(own.stats_period, 0.001) end
+  return own.stall_timeout and math.max(math.min(0.5, own.stall_timeout / 4), 0.01) or 0.5
+end
+
+---Checks everything that can be checked before ffmpeg is started. (suspends)
+---@param opts table what the script passed
+---@return table run
+function M.prepare(opts)
+  local plan = argv.plan(opts)
+  local own = own_options(opts)
+  check_env(own.env)
+  plan.stats_period = stats_period(own)
+  output.check_inputs("ffmpeg", plan.inputs, own.cwd)
+  local targets, skip = output.prepare(plan, own.overwrite or false, own.cwd)
+  local self = setmetatable({ own = own, plan = plan, targets = targets, skipped = skip }, Run)
+  self.log = report.new()
+  self.durations = {}
+  self.argv = argv.build(plan, self:names())
+  return self
+end
+
+function Run:names()
+  local names = { targets = {}, report = self.own.on_report ~= nil }
+  for i, target in ipairs(self.targets) do names.targets[i] = target.written end
+  names.replace = output.may_replace(self.targets, self.own.overwrite)
+  return names
+end
+
+-- ---- start --------------------------------------------------------------------------------------
+
+function Run:environment()
+  local env = { FFREPORT = false, AV_LOG_FORCE_COLOR = false }
+  for key, value in pairs(self.own.env or {}) do env[key] = value end
+  if self.own.on_report then env.FFREPORT = "file=/dev/fd/3:level=32" end
+  return env
+end
+
+function Run:streams()
+  local capture = self.own.capture_stdout
+  if capture == true then capture = DEFAULT_CAPTURE end
+  return {
+    [STDOUT] = capture and { mode = "capture", limit = capture } or { mode = "null" },
+    [STDERR] = { mode = "lines", keep = TAIL, ffmpeg = true },
+    [REPORT] = self.own.on_report and { mode = "lines", ffmpeg = true } or nil,
+    [PROGRESS] = { mode = "lines" },
+  }
+end
+
+---Starts ffmpeg. Raises kind not_found, permission or spawn.
+function Run:start()
+  local own = self.own
+  local ok, started = pcall(process.start, {
+    argv = self.argv, env = self:environment(), cwd = own.cwd, nice = own.nice, grace = own.grace,
+    streams = self:streams(),
+  })
+  if not ok then failure.raise_spawn("ffmpeg", started, self.argv) end
+  self.process = started
+  self.progress = progress.new(function() return started:elapsed() end)
+  self.progress:set_length(own.duration)
+end
+
+-- ---- follow: while it runs ----------------------------------------------------------------------
+
+-- A callback that waits holds up the reading: that is no stall.
+function Run:watched(callback)
+  if not callback or not self.own.stall_timeout then return callback end
+  return function(...)
+    self.in_callback = true
+    callback(...)
+    self.in_callback = false
+    self.active_at = task.monotonic()
+  end
+end
+
+local function option_tables(files)
+  local list = {}
+  for i, file in ipairs(files) do list[i] = file.options end
+  return list
+end
+
+function Run:note(line, level)
+  local duration = progress.duration_in(line)
+  if duration ~= nil then self:note_duration(duration) end
+  self.log:note(line, level)
+end
+
+-- One line for each input, in their order; false = unknown.
+function Run:note_duration(duration)
+  local plan = self.plan
+  self.durations[#self.durations + 1] = duration
+  if self.own.duration or #self.durations < #plan.inputs then return end
+  local inputs, outputs = option_tables(plan.inputs), option_tables(plan.outputs)
+  self.progress:set_length(progress.length_of(inputs, outputs, self.durations))
+end
+
+local function has_moved(p, before)
+  return not before or p.frame ~= before.frame or p.out_time ~= before.out_time
+    or p.total_size ~= before.total_size
+end
+
+function Run:progress_line(line)
+  local before = self.progress.last
+  local p = self.progress:line(line)
+  if not p then return end
+  if has_moved(p, before) then self.active_at = task.monotonic() end
+  self:tell(p)
+end
+
+-- on_progress; `telling` stays true when it raises.
+function Run:tell(p)
+  if not self.tell_progress then return end
+  self.telling = true
+  self.tell_progress(p)
+  self.telling = false
+end
+
+function Run:handlers()
+  self.tell_progress = self:watched(self.own.on_progress)
+  return {
+    [STDERR] = self:watched(self.own.on_stderr),
+    [REPORT] = self:watched(self.own.on_report),
+    [PROGRESS] = function(line) self:progress_line(line) end,
+    note = function(line, level, fd)
+      if fd == STDERR then self:note(line, level) end -- the report says the same again
+    end,
+    timeout = self.own.timeout,
+  }
+end
+
+function Run:watch_for_stall()
+  local limit = self.own.stall_timeout
+  while true do
+    if self.in_callback or self.paused then self.active_at = task.monotonic() end
+    local quiet = task.monotonic() - self.active_at
+    if quiet >= limit then break end
+    task.sleep(limit - quiet)
+  end
+  self.stalled = true
+  self.process:stop()
+end
+
+function Run:end_watching()
+  if self.watcher then self.watcher:cancel() end
+  self.watcher = nil
+end
+
+-- ---- follow: the end ----------------------------------------------------------------------------
+
+local function seconds_text(seconds)
+  return ("%.6g s"):format(seconds)
+end
+
+-- "video:0kB audio:0kB …: unknown": all streams were written, and nothing was in them.
+local function nothing_written(lines)
+  for i = #lines, 1, -1 do
+    if lines[i]:find("^video:%d") then
+      return lines[i]:find("^video:0kB audio:0kB subtitle:0kB other streams:0kB .*: unknown") ~= nil
+    end
+  end
+  return false
+end
+
+-- A seek past the end gives a file with a header, no frame in it, and exit status 0.
+function Run:is_empty(lines)
+  if self.log.empty_output then return true end
+  local p = self.progress.last
+  if not p or p.out_time ~= 0 then return false end
+  return p.frame == 0 or (p.frame == nil and nothing_written(lines))
+end
+
+-- What is wrong although the exit status is 0: kind and reason, or nil.
+function Run:hidden_fault(lines)
+  local unclosed = self.log.unclosed
+  if unclosed then return report.kind_of(unclosed) or "output", unclosed end
+  local fault = output.fault(self.targets)
+  if fault then return "output", fault end
+  if self:is_empty(lines) then return "output", "nothing was encoded (look at ss, t and the frame limits)" end
+  if self.plan.strict and self.log.errors.count > 0 then return "strict", self.log.errors[1] end
+end
+
+-- After stop(): ffmpeg closes its files and exits with 255.
+local function ended_as_asked(ended)
+  return ended.exit_code == 0 or ended.exit_code == 255 or ended.signal == "SIGTERM"
+end
+
+---Kind and reason of the failure, or nil.
+function Run:verdict(ended, lines)
+  if ended.timed_out then return "timeout", "timed out after " .. seconds_text(self.own.timeout) end
+  if self.stalled then return "timeout", "no progress for " .. seconds_text(self.own.stall_timeout) end
+  if self.stopping and ended_as_asked(ended) then return nil end
+  if self.stopping and ended.signal == "SIGKILL" then
+    return "signal", "it did not end after SIGTERM and was killed"
+  end
+  if ended.exit_code == 0 then return self:hidden_fault(lines) end
+  local kind, reason = failure.of_exit(self.log, ended, lines)
+  return self.plan.strict and kind == "exit" and "strict" or kind, reason
+end
+
+-- The one event with done=true, whatever happened; but not for a callback that raised.
+function Run:finish_progress(ok)
+  if self.finished or self.telling then return end
+  self.finished = true
+  self:tell(self.progress:finish(ok))
+end
+
+-- What on_progress makes of the last event does not hide why the run failed.
+function Run:fail(kind, reason, ended, lines, cause)
+  pcall(self.finish_progress, self, false)
+  error(failure.new("ffmpeg", {
+    kind = kind,
+    reason = output.real_names(self.targets, reason),
+    exit_code = ended.exit_code, signal = ended.signal, elapsed = ended.elapsed,
+    lines = failure.last_lines(lines), argv = self.argv, progress = self.progress.last, cause = cause,
+    partial = self.own.keep_partial and output.partial(self.targets) or nil,
+  }), 0)
+end
+
+function Run:commit(ended, lines)
+  local ok, e = pcall(output.commit, self.targets, self.own.overwrite)
+  if ok then return end
+  if type(e) ~= "table" or e.kind == "cancelled" then error(e, 0) end
+  local what = e.kind == "exists" and "came into being while ffmpeg ran" or "cannot be kept"
+  self:fail(e.kind, ("the output %s: %s"):format(what, e.message), ended, lines, e)
+end
+
+---@class jobrun.ffmpeg.Result
+---@field ok true
+---@field exit_code? integer
+---@field elapsed number seconds
+---@field cpu number seconds
+---@field max_rss integer bytes
+---@field progress jobrun.ffmpeg.Progress the last
+---@field errors {count: integer, [integer]: string} the first 20 lines
+---@field warnings {count: integer, [integer]: string}
+---@field outputs {path?: string, url?: string, raw?: string, size?: integer}[]
+---@field argv string[] the command
+---@field stopped boolean by h:stop()
+---@field pipe_held boolean another process kept a pipe of ffmpeg open
+---@field stdout? string with capture_stdout
+---@field stdout_cut? boolean there was more than that
+---@field skipped? boolean nothing had to be done (overwrite = "skip" or "newer")
+
+function Run:result(ended)
+  local r = {
+    ok = true, exit_code = ended.exit_code, elapsed = ended.elapsed, cpu = ended.cpu, max_rss = ended.max_rss,
+    progress = self.progress.last, errors = self.log.errors, warnings = self.log.warnings,
+    outputs = output.describe(self.targets), argv = self.argv,
+    stopped = self.stopping or false, pipe_held = ended.pipe_held,
+  }
+  if self.own.capture_stdout then r.stdout, r.stdout_cut = self.process:captured(STDOUT) end
+  return r
+end
+
+function Run:conclude(ended)
+  local lines = self.process:tail(STDERR)
+  local kind, reason = self:verdict(ended, lines)
+  if kind then self:fail(kind, reason, ended, lines) end
+  self:commit(ended, lines)
+  local result = self:result(ended)
+  self:finish_progress(not self.stopping)
+  result.progress = self.progress.last
+  return result
+end
+
+-- After an error: no more events but the last, the child gone, its temporary files too. Waits out
+-- of reach of a cancellation.
+function Run:clean_up()
+  pcall(self.finish_progress, self, false)
+  self.process:close()
+  if not self.own.keep_partial then task.shield(output.discard, self.targets) end
+end
+
+-- Whoever holds a run holds it as a to-be-closed variable. Once it is followed that is follow's
+-- business alone.
+function Run:__close(e)
+  if e ~= nil and self.process and not self.followed then self:clean_up() end
+end
+
+local function leave(self)
+  return setmetatable({}, {
+    __close = function(_, e)
+      self:end_watching()
+      if e ~= nil then self:clean_up() end
+    end,
+  })
+end
+
+---Reads ffmpeg to its end. (suspends)
+---@return jobrun.ffmpeg.Result
+function Run:follow()
+  self.followed = true
+  local _ <close> = leave(self)
+  self.active_at = task.monotonic()
+  if self.own.stall_timeout then self.watcher = task.spawn(self.watch_for_stall, self) end
+  local ended = self.process:run(self:handlers())
+  self:end_watching()
+  return self:conclude(ended)
+end
+
+---Asks ffmpeg to close its files and end; what it has written so far is the result. Does not wait.
+---@param grace? number seconds until SIGKILL
+function Run:stop(grace)
+  self.stopping = true
+  self:resume()
+  self.process:stop(grace)
+end
+
+---Stops the process where it is; timeouts go on, stall_timeout does not.
+function Run:pause()
+  self.paused = true
+  self.process:signal("SIGSTOP")
+end
+
+function Run:resume()
+  if not self.paused then return end
+  self.paused = false
+  self.process:signal("SIGCONT")
+end
+
+---The result of a run that was not needed.
+---@return jobrun.ffmpeg.Result
+function Run:skipped_result()
+  return {
+    ok = true, skipped = true, elapsed = 0, errors = self.log.errors, warnings = self.log.warnings,
+    outputs = output.describe(self.targets), argv = self.argv, stopped = false,
+  }
+end
+
+return M
