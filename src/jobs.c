@@ -479,7 +479,8 @@ static void judge(jr_run *run, lua_State *L) {
              rough(job->plan.timeout_ns, limit));
     break;
   case JR_RUN_CANCELLED:
-    logf_job(job, JR_LOG_INFO, "run %llu was cancelled: %s", id, run->task->reason);
+    logf_job(job, JR_LOG_INFO, "run %llu was cancelled: %s", id,
+             job->jobs->rt->reasons[run->task->reason]);
     break;
   default:
     break;

@@ -289,14 +289,14 @@ enum add_argument {
   ADD_NAME,
   ADD_ORDINAL,
   ADD_PERIOD,
+  ADD_EXTRA,
+  ADD_FLAGS, /* a string of letters */
+  ADD_TIMES,
+  ADD_TIMEOUT,
   ADD_SPREAD,
   ADD_JITTER,
-  ADD_TIMEOUT,
-  ADD_TIMES,
   ADD_OVERLAP,
-  ADD_LIMIT,
-  ADD_FLAGS, /* a string of letters */
-  ADD_EXTRA
+  ADD_LIMIT
 };
 
 static bool has_flag(lua_State *L, char flag) {
@@ -341,7 +341,7 @@ static int jobs_add(lua_State *L) {
   jr_jobs *jobs = jobs_of(L);
   luaL_checktype(L, ADD_FUNCTION, LUA_TFUNCTION);
   const char *name = luaL_checkstring(L, ADD_NAME);
-  lua_settop(L, ADD_EXTRA);
+  lua_settop(L, ADD_LIMIT);
   jr_plan plan = read_plan(L);
   jr_job *job = lua_newuserdatauv(L, sizeof *job, 3);
   memset(job, 0, sizeof *job);
@@ -362,19 +362,18 @@ static int jobs_add(lua_State *L) {
   return jr_raise_status(L, "job", status);
 }
 
-/* site() → "dir/script.lua:12" and "script.lua:12": the line of the script that declares */
+/* site() → source, line: where in the script the caller of our module stands */
 static int jobs_site(lua_State *L) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "Sl", &ar);
-    if (ar.currentline <= 0 || strncmp(ar.source, "@jobrun", 7) == 0) continue;
-    const char *slash = strrchr(ar.short_src, '/');
-    lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
-    lua_pushfstring(L, "%s:%d", slash ? slash + 1 : ar.short_src, ar.currentline);
+    if (ar.currentline <= 0 || strncmp(ar.source, "@jobrun/", 8) == 0) continue;
+    lua_pushstring(L, ar.short_src);
+    lua_pushinteger(L, ar.currentline);
     return 2;
   }
   lua_pushliteral(L, "?");
-  lua_pushliteral(L, "?");
+  lua_pushinteger(L, 0);
   return 2;
 }
 

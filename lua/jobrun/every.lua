@@ -32,9 +32,7 @@ local M = {}
 ---error in a run is logged with its traceback and the schedule goes on; `return jobs.CANCEL` ends the job.
 ---@param n? number|string how many units (default 1), or a duration such as "1h30m"
 ---@return jobrun.Builder
-function M.every(n)
-  return builder.every(n == nil and 1 or n)
-end
+M.every = builder.every
 
 ---Declares a job that runs once: `after("5m", fn)`. Without the function it returns a builder with the
 ---modifiers `.named .tag .timeout .jitter .paused .run`.
