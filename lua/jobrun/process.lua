@@ -32,10 +32,10 @@
 -- p:run suspends until the child is gone and everything was delivered. Handlers are called in this
 -- task, as handler(line), with ffmpeg = true as handler(line, level); they may suspend (reading
 -- pauses meanwhile), and none is called after run returned. `note(line, level, fd)` sees only,
--- from streams with ffmpeg = true, lines of level warning or worse and lines with "Duration:"; for
--- one line it runs before the handler. A handler that raises ends the child; its error is raised
--- from run when the child is gone. When the task is cancelled the child is ended the same way
--- first. `timeout` (seconds): past it the child is ended as by p:stop().
+-- from streams with ffmpeg = true, lines of level warning or worse, lines of progress and lines
+-- with "Duration:"; for one line it runs before the handler. A handler that raises ends the child;
+-- its error is raised from run when the child is gone. When the task is cancelled the child is
+-- ended the same way first. `timeout` (seconds): past it the child is ended as by p:stop().
 -- Result: {exit_code = 0 | nil, signal = "SIGTERM" | nil, elapsed = s, cpu = s, max_rss = bytes,
 -- pipe_held = bool (another process kept a pipe open: its later output is lost), stopped = bool
 -- (p:stop was called), timed_out = bool}; neither exit_code nor signal if a host program reaped
