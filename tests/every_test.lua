@@ -32,7 +32,7 @@ local function usage_of(fn, ...)
   lu.assertFalse(ok)
   lu.assertIsTable(e)
   lu.assertEquals(e.kind, "usage")
-  lu.assertStrContains(e.where, "jobs_test.lua:")
+  lu.assertStrContains(e.where, "every_test.lua:")
   return e.message, e.where
 end
 
@@ -64,20 +64,20 @@ end
 function test_default_names_tell_the_interval_and_the_line()
   local line = line_here(1)
   local job = every(1).second(nothing)
-  lu.assertEquals(job.name, "every 1 second jobs_test.lua:" .. line)
+  lu.assertEquals(job.name, "every 1 second every_test.lua:" .. line)
   line = line_here(1)
   job = every "1h30m"(nothing)
-  lu.assertEquals(job.name, "every 1h30m jobs_test.lua:" .. line)
+  lu.assertEquals(job.name, "every 1h30m every_test.lua:" .. line)
   line = line_here(1)
   job = after("90s", nothing)
-  lu.assertEquals(job.name, "after 1m30s jobs_test.lua:" .. line)
+  lu.assertEquals(job.name, "after 1m30s every_test.lua:" .. line)
 end
 
 function test_default_names_that_repeat_are_numbered()
   local names = {}
   local line = line_here(1)
   for i = 1, 3 do names[i] = every(0.5).seconds(nothing).name end
-  local base = "every 0.5 seconds jobs_test.lua:" .. line
+  local base = "every 0.5 seconds every_test.lua:" .. line
   lu.assertEquals(names, { base, base .. " #2", base .. " #3" })
 end
 
@@ -133,7 +133,7 @@ end
 function test_the_error_blames_the_line_of_the_script()
   local line = line_here(1)
   local _, where = usage_of(function() every(0) end)
-  lu.assertStrContains(where, "jobs_test.lua:" .. line)
+  lu.assertStrContains(where, "every_test.lua:" .. line)
 end
 
 function test_a_wrong_duration_tells_where_it_is_wrong()
