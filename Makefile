@@ -8,9 +8,9 @@ B      ?= build
 PREFIX ?= /usr/local
 CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2
 
-PURE   = list status mem heap buf log ptrmap lines tail ffline names rmtree duration when run spawn warden
-HEART  = clock task rt glue co
-WAITS  = names code value pack unpack worker work stream
+PURE   = list status mem heap buf log ptrmap lines tail ffline rmtree duration when run spawn warden
+HEART  = clock task rt glue co dump watchdog
+WAITS  = names code value pack unpack worker pool work stream
 TRADES = jobs proc fs fswatch
 LIBS   = lib_duration lib_task lib_sync lib_host lib_work lib_proc lib_jobs lib_fs lib
 DOOR   = jobrun host

@@ -54,7 +54,9 @@ static int run(lua_State *L, lua_State *co, int args) {
   *mark_of(co) &= ~(uintptr_t)1;
   bool barrier = !lua_isyieldable(L);
   if (barrier) rt->no_park++;
+  rt->running_co = co;
   int status = lua_resume(co, L, args, &results);
+  rt->running_co = L;
   if (barrier) rt->no_park--;
   if (status == LUA_YIELD && rt->parking) {
     *mark_of(co) |= 1;

@@ -24,10 +24,12 @@
 #include <lualib.h>
 #include <uv.h>
 
+#include "dump.h"
 #include "glue.h"
 #include "lib.h"
 #include "rt.h"
 #include "status.h"
+#include "watchdog.h"
 
 #define GRACE_NS (10 * JR_SEC)
 #define FORCE_NS (20 * JR_SEC)
@@ -50,11 +52,14 @@ typedef struct jr_host {
   bool started; /* jobrun_run or _step was called */
   bool loaded;  /* the main chunk has suspended or returned: loading is over */
   bool main_failed;
+  bool watches; /* a watchdog while jobrun_run runs */
+  int64_t stall_ns;
   bool exits; /* the script itself asked to stop */
   bool grace_over;
   _Atomic int stops; /* how often a stop was asked for */
   _Atomic int64_t asked_grace_ns;
   _Atomic bool stop_at_once;
+  _Atomic bool dump_asked;
 } jr_host;
 
 static jr_host *host_of(const jobrun *rt) {
@@ -315,6 +320,7 @@ static jr_list *take_posts(jobrun *rt, jr_list *into) {
 static void on_post(uv_async_t *async) {
   jobrun *rt = async->data;
   jr_list posts;
+  if (atomic_exchange(&host_of(rt)->dump_asked, false)) jr_dump_tasks(rt);
   take_posts(rt, &posts);
   JR_LIST_EACH_SAFE (it, &posts) {
     jr_post *post = jr_container_of(it, jr_post, link);
@@ -339,6 +345,11 @@ int jobrun_stop(jobrun *rt, double grace_s) {
   jr_host *h = host_of(rt);
   if (grace_s >= 0 && grace_s < 9e9) atomic_store(&h->asked_grace_ns, (int64_t)(grace_s * 1e9));
   atomic_fetch_add(&h->stops, 1);
+  return uv_async_send(&rt->post);
+}
+
+int jobrun_dump_tasks(jobrun *rt) {
+  atomic_store(&host_of(rt)->dump_asked, true);
   return uv_async_send(&rt->post);
 }
 
@@ -439,6 +450,8 @@ int jobrun_new(jobrun **out, const jobrun_opts *opts) {
   adopt_opts(rt, &o);
   atomic_init(&h->asked_grace_ns, -1);
   h->main_ref = h->life_ref = LUA_NOREF;
+  h->watches = o.flags & JOBRUN_WATCHDOG;
+  h->stall_ns = o.stall_ns;
   h->main_watch.on_end = on_main_end;
   h->helper_watch.on_end = on_helper_end;
   int status = open_all(rt, &o);
@@ -489,6 +502,19 @@ static void each_trade_back(jobrun *rt, bool closing) {
   }
 }
 
+/* A thread that still runs uses the runtime's memory: then nothing can be freed. */
+static int settle(jobrun *rt) {
+  JR_LIST_EACH (it, &rt->trades) {
+    jr_trade *trade = jr_container_of(it, jr_trade, link);
+    const char *what = NULL;
+    if (!trade->settle || trade->settle(rt, trade, &what) == 0) continue;
+    char text[256];
+    snprintf(text, sizeof text, "jobrun_free: %s was given up but still runs", what);
+    return fail(rt, UV_EBUSY, text);
+  }
+  return 0;
+}
+
 int jobrun_free(jobrun *rt) {
   if (!rt) return 0;
   if (rt->running)
@@ -499,6 +525,8 @@ int jobrun_free(jobrun *rt) {
   bring_to_end(rt);
   rt->phase = JR_PHASE_END;
   rt->closed = true;
+  int busy = settle(rt);
+  if (busy < 0) return busy;
   each_trade_back(rt, true);
   if (rt->root) jr_tasks_close(rt);
   jr_clock_close(rt);
@@ -695,7 +723,9 @@ int jobrun_run(jobrun *rt) {
   if (status == 0) status = start_main(rt);
   if (status < 0) return status;
   rt->running = true;
+  if (host_of(rt)->watches) jr_watchdog_start(rt, host_of(rt)->stall_ns);
   while (rt->phase != JR_PHASE_END) uv_run(rt->loop, UV_RUN_ONCE);
+  jr_watchdog_stop(rt);
   rt->running = false;
   return outcome(rt);
 }

@@ -44,7 +44,9 @@ enum { JOBRUN_LOG_DEBUG, JOBRUN_LOG_INFO, JOBRUN_LOG_WARN, JOBRUN_LOG_ERROR, JOB
 
 /* Flags of jobrun_opts. */
 enum {
-  JOBRUN_VIRTUAL_CLOCK = 1 /* time jumps to the next deadline instead of passing; for tests */
+  JOBRUN_VIRTUAL_CLOCK = 1, /* time jumps to the next deadline instead of passing; for tests */
+  JOBRUN_WATCHDOG = 2 /* while jobrun_run runs, log tasks that compute for more than 100 ms; uses
+                         the signal SIGRTMIN + 3 */
 };
 
 typedef struct jobrun_opts {
@@ -60,10 +62,11 @@ typedef struct jobrun_opts {
   int log_level;
   unsigned flags;
   int64_t virtual_epoch_ns; /* the virtual clock's start, ns since 1970 UTC */
+  int64_t stall_ns;         /* with JOBRUN_WATCHDOG: interrupt a task beyond that; 0: never */
 } jobrun_opts;
 
 #define JOBRUN_OPTS_INIT                                                                           \
-  { sizeof(jobrun_opts), NULL, NULL, NULL, 0, NULL, NULL, JOBRUN_LOG_INFO, 0, 0 }
+  { sizeof(jobrun_opts), NULL, NULL, NULL, 0, NULL, NULL, JOBRUN_LOG_INFO, 0, 0, 0 }
 
 /* Creates a runtime; opts NULL means the defaults. The caller owns it and ends it with jobrun_free.
  * UV_ENOMEM, UV_EMFILE, … with *out untouched. */
@@ -71,7 +74,8 @@ JOBRUN_API int jobrun_new(jobrun **out, const jobrun_opts *opts);
 
 /* Ends it: cancels what still runs, ends its children, waits for them within their grace, closes
  * all handles and frees all memory. On a host's loop it turns that loop. NULL is allowed.
- * JR_ERUNNING if called from inside jobrun_run. */
+ * JR_ERUNNING if called from inside jobrun_run; UV_EBUSY where a blocking call that was given up
+ * still runs after the grace: nothing was freed then, jobrun_last_error names it, call again. */
 JOBRUN_API int jobrun_free(jobrun *rt);
 
 /* Loads a script as the main task, to be started by jobrun_run. UV_ENOENT, ESYNTAX, … */
@@ -94,6 +98,9 @@ JOBRUN_API int jobrun_step(jobrun *rt);
 /* Any thread, also a signal handler's thread: stop in order. No new runs; on.stop hooks; what runs
  * has `grace_s` seconds (negative: the default, 10), then is cancelled. Returns at once. */
 JOBRUN_API int jobrun_stop(jobrun *rt, double grace_s);
+
+/* Any thread, also a signal handler: soon logs the tree of tasks, one line each. */
+JOBRUN_API int jobrun_dump_tasks(jobrun *rt);
 
 /* Any thread: calls fn(rt, data) on the runtime's thread, in order. UV_ENOMEM, ECLOSED. */
 JOBRUN_API int jobrun_post(jobrun *rt, void (*fn)(jobrun *rt, void *data), void *data);

@@ -12,8 +12,6 @@ int jr_open_task(lua_State *L);
 
 #define SHIELD_GRACE_NS (5 * JR_SEC) /* how long a cancelled task's shield may take */
 
-static const char names_key; /* registry: names[task] = string, with weak keys */
-
 /* What can be called, such as the words `exec` and `ffmpeg`, is a function here. */
 static void check_function(lua_State *L, int arg, const char *op) {
   bool is_callable = lua_isfunction(L, arg);
@@ -105,20 +103,6 @@ static int method_detach(lua_State *L) {
   return 1;
 }
 
-/* The name of the task at index 1. */
-static void push_name(lua_State *L, jr_task *t) {
-  if (t->named) {
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key);
-    lua_pushvalue(L, 1);
-    lua_rawget(L, -2);
-    lua_remove(L, -2);
-  } else if (t->spawn_line > 0) {
-    lua_pushfstring(L, "%s:%d", jr_of(L)->sites[t->spawn_site], (int)t->spawn_line);
-  } else {
-    lua_pushliteral(L, "main");
-  }
-}
-
 static int task_index(lua_State *L) {
   jr_task *t = jr_task_check(L, 1);
   lua_pushvalue(L, 2);
@@ -130,30 +114,27 @@ static int task_index(lua_State *L) {
     return 1;
   }
   if (key && strcmp(key, "name") == 0) {
-    push_name(L, t);
+    jr_task_push_name(L, t);
     return 1;
   }
   return 0;
 }
 
 static int task_newindex(lua_State *L) {
-  jr_task *t = jr_task_check(L, 1);
   const char *key = lua_tostring(L, 2);
+  jr_task_check(L, 1);
   if (!key || strcmp(key, "name") != 0)
     return jr_raise(L, "usage", 0, 1, "a task has no field '%s' to set (only name)",
                     key ? key : "?");
   luaL_checkstring(L, 3);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key);
-  lua_pushvalue(L, 1);
-  lua_pushvalue(L, 3);
-  lua_rawset(L, -3);
-  t->named = true;
+  lua_settop(L, 3);
+  jr_task_set_name(L, 1);
   return 0;
 }
 
 static int task_tostring(lua_State *L) {
   jr_task *t = jr_task_check(L, 1);
-  push_name(L, t);
+  jr_task_push_name(L, t);
   lua_pushfstring(L, "task %s (%s)", lua_tostring(L, -1), jr_task_status(t));
   return 1;
 }
@@ -167,12 +148,6 @@ int jr_open_task(lua_State *L) {
       {"await", method_await}, {"cancel", method_cancel}, {"detach", method_detach}, {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__newindex", task_newindex}, {"__tostring", task_tostring}, {NULL, NULL}};
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "k");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);
   luaL_newmetatable(L, "jobrun.task");
   luaL_setfuncs(L, meta, 0);
   luaL_newlib(L, methods);

@@ -33,8 +33,11 @@ static const char help[] =
     "  --clock=virtual[=ISO]  time jumps to the next due moment instead of passing (ISO: the start, UTC)\n"
     "  --grace=SECONDS        how long running jobs may go on after SIGTERM or Ctrl-C (10)\n"
     "  --log-level=LEVEL      debug, info, warn or error (info)\n"
+    "  --stall=SECONDS        interrupt a task that computes that long without waiting (off; logged after 0.1 s)\n"
     "  --memory-limit=MIB     memory for the script; beyond it Lua raises \"not enough memory\" (none)\n"
     "  --                     ends the options\n"
+    "\n"
+    "Signals: TERM, INT and HUP stop in order, a second one at once, a third leaves; QUIT prints the tasks.\n"
     "\n"
     "Exit status: 0 all well, 1 an error, 2 wrong use or a script that does not load,\n"
     "124 the grace passed, 130 after Ctrl-C.\n"
@@ -118,6 +121,11 @@ static int parse_option(command *c, const char *option) {
     return parse_level(value, &c->opts.log_level)
                ? 0
                : usage("--log-level: expected debug, info, warn or error, got '%s'", value);
+  if (IS("--stall")) {
+    if (!parse_number(value, &number)) return usage("--stall: expected seconds, got '%s'", value);
+    c->opts.stall_ns = (int64_t)(number * 1e9);
+    return 0;
+  }
   if (IS("--memory-limit")) {
     if (!parse_number(value, &number))
       return usage("--memory-limit: expected MiB, got '%s'", value);
@@ -186,12 +194,19 @@ static void on_signal(int number) {
   jobrun_stop(signals.rt, signals.grace_s);
 }
 
+static void on_quit(int number) {
+  (void)number;
+  jobrun_dump_tasks(signals.rt);
+}
+
 static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
 
 static void handle_signals(void (*handler)(int)) {
   struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
   for (size_t i = 0; i < sizeof stop_signals / sizeof *stop_signals; i++)
     sigaction(stop_signals[i], &action, NULL);
+  if (handler == on_signal) action.sa_handler = on_quit;
+  sigaction(SIGQUIT, &action, NULL);
 }
 
 /* ---- running ------------------------------------------------------------------------------- */
@@ -246,6 +261,7 @@ int main(int argc, char **argv) {
   int status = parse(&c, argc, argv);
   if (status >= 0) return status;
   setvbuf(stdout, NULL, _IOLBF, 0);
+  c.opts.flags |= JOBRUN_WATCHDOG;
   jobrun *rt;
   status = jobrun_new(&rt, &c.opts);
   if (status < 0) {

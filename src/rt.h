@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <lua.h>
 #include <uv.h>
@@ -33,11 +34,24 @@ typedef struct jr_trade {
   bool (*is_busy)(jobrun *rt, struct jr_trade *trade); /* keeps the script alive (active jobs) */
   void (*before_pump)(jobrun *rt,
                       struct jr_trade *trade); /* outside uv callbacks; may enter Lua protected */
+  /* Before anything is closed, all tasks have ended: waits within the grace for what still runs on
+   * threads. UV_EBUSY: it has not ended, *what names it, nothing may be freed. */
+  int (*settle)(jobrun *rt, struct jr_trade *trade, const char **what);
   void (*close)(jobrun *rt, struct jr_trade *trade); /* close handles; the loop turns after it */
   void (*free)(jobrun *rt, struct jr_trade *trade);  /* memory, after the handles are gone */
 } jr_trade;
 
 enum { JR_MAX_REASONS = 32 };
+
+/* watchdog.c; the signal handler's part is volatile. */
+typedef struct jr_watchdog {
+  timer_t timer;
+  bool is_on;
+  int64_t stall_ns;
+  uint64_t seen_resumed;
+  volatile int64_t ticks; /* without a resume */
+  volatile int logged;
+} jr_watchdog;
 
 typedef enum jr_phase {
   JR_PHASE_RUN,    /* the script runs */
@@ -53,11 +67,15 @@ struct jobrun {
   lua_State *L;
   uv_loop_t *loop;
   bool own_loop;
-  uv_thread_t thread; /* the loop's */
+  uv_thread_t thread;           /* the loop's */
+  lua_CFunction furnish_worker; /* lib.c: fills the Lua state of a worker thread */
 
   /* task.c */
   jr_task *root, *cur;
   jr_task *ready_first, *ready_last;
+  lua_State
+      *volatile running_co; /* the innermost coroutine that runs; the watchdog's signal reads it */
+  jr_watchdog watchdog;
   bool parking;   /* the yield that travels outwards is a wait of ours */
   int no_park;    /* > 0: a C function that cannot yield is below a user's coroutine */
   uint32_t tasks; /* not yet done, without the root */

@@ -45,7 +45,7 @@ enum { CLOCK_EVERY = 64, MAX_SITES = 4096, SITE_SIZE = LUA_IDSIZE };
 
 #define TASK_META "jobrun.task"
 
-static const char anchors_key, causes_key, meta_key, site_key;
+static const char anchors_key, causes_key, meta_key, names_key, site_key;
 
 /* Where things lie on a task's stack, as seen from the trampoline. */
 enum { AT_TASK = 1, AT_HANDLER = 2, AT_BODY = 3 };
@@ -538,8 +538,7 @@ static void note_spawn_site(lua_State *L, jobrun *rt, jr_task *t) {
   }
 }
 
-/* Calls a C function with one light pointer, outside any task. A failure is logged. */
-static int call_protected(jobrun *rt, lua_CFunction fn, void *data) {
+int jr_call_protected(jobrun *rt, lua_CFunction fn, void *data) {
   lua_State *L = rt->L;
   if (!lua_checkstack(L, 4)) return UV_ENOMEM;
   lua_pushcfunction(L, fn);
@@ -598,7 +597,7 @@ static int replace_escaped(lua_State *L) {
 static void give_back(jobrun *rt, lua_State *co, int32_t slot, bool escaped) {
   lua_settop(co, 0);
   if (escaped)
-    call_protected(rt, replace_escaped, &slot);
+    jr_call_protected(rt, replace_escaped, &slot);
   else
     make_idle(rt, co, slot);
 }
@@ -661,7 +660,7 @@ static int spawn_protected(lua_State *L) {
 int jr_spawn_ref(jobrun *rt, int fn_ref, int (*push_args)(lua_State *L, void *data), void *data,
                  int flags, jr_task **out) {
   struct spawn_request q = {.ref = fn_ref, .flags = flags, .push_args = push_args, .data = data};
-  int status = call_protected(rt, spawn_protected, &q);
+  int status = jr_call_protected(rt, spawn_protected, &q);
   if (status == 0) *out = q.task;
   return status;
 }
@@ -711,7 +710,7 @@ static void on_crash(jobrun *rt, jr_task *t) {
     jr_task_cancel(child, "its parent failed");
     jr_task_detach(child);
   }
-  call_protected(rt, pass_crash, &(struct crash){t, co});
+  jr_call_protected(rt, pass_crash, &(struct crash){t, co});
   leave(rt, t, JR_TASK_FAILED, rt->L);
   lua_resetthread(co);
 }
@@ -723,8 +722,11 @@ static void resume(jobrun *rt, jr_task *t) {
   t->state = JR_TASK_RUNNING;
   rt->cur = t;
   rt->resumed++;
+  rt->running_co = co;
   int status = lua_resume(co, rt->L, args, &results);
+  rt->running_co = NULL;
   rt->cur = NULL;
+  if (rt->watchdog.logged && lua_gethookmask(co)) lua_sethook(co, NULL, 0, 0);
   if (status == LUA_YIELD && rt->parking) {
     rt->parking = false;
     return;
@@ -928,6 +930,41 @@ jr_task *jr_task_current(lua_State *L) {
   return jr_of(L)->cur;
 }
 
+/* Names are rare, so they have a table of their own, with weak keys: task → name. */
+void jr_task_set_name(lua_State *L, int arg) {
+  jr_task_check(L, arg)->named = true;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key);
+  lua_insert(L, -2);
+  lua_pushvalue(L, arg);
+  lua_insert(L, -2);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+/* Pushes the given name, found by the task's address, or nil. */
+static void push_given_name(lua_State *L, const jr_task *task) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key);
+  int names = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, names); lua_pop(L, 1)) {
+    if (lua_touserdata(L, -2) != task) continue;
+    lua_replace(L, names);
+    lua_settop(L, names);
+    return;
+  }
+  lua_pushnil(L);
+  lua_replace(L, names);
+}
+
+void jr_task_push_name(lua_State *L, const jr_task *task) {
+  luaL_checkstack(L, 6, NULL);
+  if (task->named)
+    push_given_name(L, task);
+  else if (task->spawn_line > 0)
+    lua_pushfstring(L, "%s:%d", jr_of(L)->sites[task->spawn_site], (int)task->spawn_line);
+  else
+    lua_pushliteral(L, "main");
+}
+
 const char *jr_task_status(const jr_task *task) {
   static const char *const names[] = {"ready", "running", "waiting", "done", "failed", "cancelled"};
   return names[task->state];
@@ -965,6 +1002,12 @@ void jr_tasks_open(jobrun *rt) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &anchors_key);
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &causes_key);
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);
   luaL_newmetatable(L, TASK_META);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &meta_key);
   rt->root = jr_mem_alloc(&rt->mem, sizeof *rt->root);

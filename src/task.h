@@ -180,7 +180,17 @@ bool jr_pump(struct jobrun *rt);
 /* The task the running Lua code belongs to; NULL outside any. */
 jr_task *jr_task_current(lua_State *L);
 
-/* Pushes the name of the state, as task.status shows it. */
+/* The name of the state, as task.status shows it. */
 const char *jr_task_status(const jr_task *task);
+
+/* Pushes the task's name: the one it was given, or where it was spawned. May raise. */
+void jr_task_push_name(lua_State *L, const jr_task *task);
+
+/* Gives the task at `arg` the name on top of the stack (popped). May raise. */
+void jr_task_set_name(lua_State *L, int arg);
+
+/* Calls a C function with one light pointer on rt->L, outside any task. A failure is logged. 0,
+ * UV_ENOMEM or JR_ESCRIPT. */
+int jr_call_protected(struct jobrun *rt, lua_CFunction fn, void *data);
 
 #endif

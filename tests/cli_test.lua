@@ -171,3 +171,42 @@ function test_the_grace_passed_exits_124()
   end, 0.1)
   lu.assertEquals(status, 124)
 end
+
+-- ---- looking after a script ------------------------------------------------------------------------
+
+function test_sigquit_prints_the_tree_of_tasks()
+  local printed
+  local h = exec.start {
+    program, "-e", "local t = spawn(function() spawn(sleep, 60).name = 'inner' sleep(60) end) sleep(0) print 'ready' t:await()",
+    check = false,
+    on_line = function() printed = true end,
+  }
+  testing.wait_for(function() return printed end, 20)
+  h:signal "SIGQUIT"
+  jobrun.sleep(0.1)
+  h:signal "SIGTERM"
+  h:signal "SIGTERM"
+  local r = h:wait()
+  lu.assertStrContains(r.stderr, "3 tasks\n  main  waiting for await since ")
+  lu.assertStrContains(r.stderr, "\n    (command line):1  waiting for sleep since ")
+  lu.assertStrContains(r.stderr, "\n      inner  waiting for sleep since ")
+end
+
+function test_a_slow_task_is_logged_once_with_its_traceback()
+  local status, out, stderr = code "local x = 0 for i = 1, 1e8 do x = x + i end print 'done'"
+  lu.assertEquals({ status, out }, { 0, "done\n" })
+  local _, times = stderr:gsub("slow task: main", "")
+  lu.assertEquals(times, 1)
+  lu.assertStrContains(stderr, "(command line):1: in main chunk")
+end
+
+function test_a_stalled_task_is_interrupted_in_spite_of_pcall()
+  local status, _, stderr = code("while true do pcall(function() while true do end end) end", "--stall=0.2")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(stderr, "stalled: computed for ")
+end
+
+function test_the_memory_limit_is_an_error_of_the_script()
+  local status, out = code("print(pcall(string.rep, 'x', 1e8)) print 'goes on'", "--memory-limit=16")
+  lu.assertEquals({ status, out }, { 0, "false\tnot enough memory\ngoes on\n" })
+end
