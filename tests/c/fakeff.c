@@ -100,6 +100,13 @@ static int open_report(void) {
   return open(name, O_WRONLY | O_CREAT | O_TRUNC, 0666);
 }
 
+static void report_env(int fd) {
+  const char *value = getenv("FFREPORT");
+  if (!value) return;
+  write_all(fd, value, strlen(value));
+  write_all(fd, "\n", 1);
+}
+
 static void stamps(int fd, long n, long us) {
   char line[64];
   for (long i = 0; i < n; i++) {
@@ -150,7 +157,7 @@ static void obey(const char *name, const char *rest, int report, const char *las
   if (strcmp(name, "stderr") == 0) say(2, rest);
   if (strcmp(name, "stdout") == 0) say(1, rest);
   if (strcmp(name, "progress") == 0) say(4, rest);
-  if (strcmp(name, "report_env") == 0) dprintf(report, "%s\n", getenv("FFREPORT"));
+  if (strcmp(name, "report_env") == 0) report_env(report);
   if (strcmp(name, "stamps") == 0) stamps(report, a, b);
   if (strcmp(name, "storm") == 0) storm(a == 3 ? report : (int)a, b);
   if (strcmp(name, "output") == 0) make_file(last, rest);
