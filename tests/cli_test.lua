@@ -177,8 +177,8 @@ end
 function test_sigquit_prints_the_tree_of_tasks()
   local printed
   local h = exec.start {
-    program, "-e", "local t = spawn(function() spawn(sleep, 60).name = 'inner' sleep(60) end) sleep(0) print 'ready' t:await()",
-    check = false,
+    program, "-e", check = false,
+    "local t = spawn(function() spawn(sleep, 60).name = 'inner' sleep(60) end) sleep(0) print 'ready' t:await()",
     on_line = function() printed = true end,
   }
   testing.wait_for(function() return printed end, 20)

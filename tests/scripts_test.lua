@@ -31,7 +31,8 @@ local VIRTUAL = {
   },
   periodic_stop = { "run\t1", "run\t2", "run\t3", "stopping, done: every job runs once more", "run\t4" },
   loop_errors = {
-    "run: this event loop is already running: call the function itself to wait for it, or spawn(fn) to go on meanwhile",
+    "run: this event loop is already running: call the function itself to wait for it, or spawn(fn) to go on "
+      .. "meanwhile",
     "the way out:\tworked",
     "spawn: this event loop is closed, the script has ended: start tasks before, or in an on.stop hook",
   },
@@ -47,7 +48,8 @@ end
 
 function test_nine_blocking_calls_run_three_at_a_time()
   local lines, r = run "scripts/nine_blocking_calls.lua"
-  lu.assertEquals(lines, { "1\t1", "2\t4", "3\t9", "4\t16", "5\t25", "6\t36", "7\t49", "8\t64", "9\t81", "0.9 s" })
+  for i = 1, 9 do lu.assertEquals(lines[i], ("%d\t%d"):format(i, i * i)) end
+  lu.assertEquals(lines[10], "0.9 s")
   lu.assertTrue(r.elapsed >= 0.9)
 end
 

@@ -1,7 +1,7 @@
 --- `require`, for modules that wait while they load.
 ---
---- The stock one calls the loader from C, which a wait cannot pass. This one is the same, in Lua; and if another task asks for a
---- module that is still loading, it waits for it instead of loading it twice.
+--- The stock one calls the loader from C, which a wait cannot pass. This one is the same, in Lua;
+--- and if another task asks for a module that is still loading, it waits instead of loading it twice.
 --
 -- SPDX-License-Identifier: MIT
 
