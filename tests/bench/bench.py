@@ -64,11 +64,11 @@ def find_peers(tools):
 
     def have(command, packages):
         if shutil.which(command[0]) is None:
-            return f"not installed: apt-get install {packages}"
+            return f"not installed: apt-get install {packages}" if packages else "not built: run make"
         return command
 
     peers = {
-        "jobrun": have([os.environ.get("JOBRUN", "build/jobrun"), f"{HERE}/jobrun.lua"], "(run make)"),
+        "jobrun": have([os.environ.get("JOBRUN", "build/jobrun"), f"{HERE}/jobrun.lua"], None),
         "asyncio": [sys.executable, f"{HERE}/peers/asyncio_peer.py"],
         "tail": [sys.executable, f"{HERE}/peers/tail_peer.py"],
         "node": have(["node", f"{HERE}/peers/node_peer.js"], "nodejs"),
@@ -205,7 +205,7 @@ class Load:
         return (v[0] + v[1] + v[2] + v[5] + v[6]) / os.sysconf("SC_CLK_TCK")
 
     def cores(self):
-        return max(0.0, self.busy() - self.begun - self.ours) / max(self.elapsed, 1e-9)
+        return max(0.0, self.busy() - self.begun - self.ours) / max(self.elapsed, 1.0)
 
 
 def run_once(programs, command, env, load):

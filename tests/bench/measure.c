@@ -2,7 +2,8 @@
  *
  * It is small because the kernel counts the parent's resident set as the child's until the exec;
  * under a Python of 15 MB every child would be at least as large. With MEASURE_SMALL_PAGES in the
- * environment the command gets no huge pages, so that 1 GB of memory has 1 GB's worth of page tables.
+ * environment the command gets no huge pages, so that 1 GB of memory has 1 GB's worth of page
+ * tables.
  *
  * SPDX-License-Identifier: MIT */
 #include <stdio.h>
