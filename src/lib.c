@@ -26,6 +26,7 @@ int jr_open_jobs(lua_State *L);
 int jr_open_proc(lua_State *L);
 int jr_open_sync(lua_State *L);
 int jr_open_work(lua_State *L);
+int jr_open_worker(lua_State *L);
 
 static const luaL_Reg modules[] = {{"jobrun.core.duration", jr_open_duration},
                                    {"jobrun.core.task", jr_open_task},
@@ -34,7 +35,12 @@ static const luaL_Reg modules[] = {{"jobrun.core.duration", jr_open_duration},
                                    {"jobrun.core.fs", jr_open_fs},
                                    {"jobrun.core.jobs", jr_open_jobs},
                                    {"jobrun.core.proc", jr_open_proc},
+                                   {"jobrun.core.work", jr_open_work},
                                    {NULL, NULL}};
+
+static const luaL_Reg worker_modules[] = {{"jobrun.core.duration", jr_open_duration},
+                                          {"jobrun.core.worker", jr_open_worker},
+                                          {NULL, NULL}};
 
 /* "jobrun.every" → "jobrun/every.lua" */
 static const char *push_file_name(lua_State *L, const char *module) {
@@ -142,14 +148,24 @@ static void replace_require(lua_State *L) {
   lua_setglobal(L, "require");
 }
 
-void jr_libs_open_worker(lua_State *L) {
+static void open_standard(lua_State *L) {
   luaL_openlibs(L);
   jr_errors_open(L);
   add_searcher(L);
 }
 
+int jr_libs_open_worker(lua_State *L) {
+  open_standard(L);
+  preload(L, worker_modules);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "jobrun.worker");
+  lua_call(L, 1, 0);
+  return 0;
+}
+
 void jr_libs_open(lua_State *L) {
-  jr_libs_open_worker(L);
+  jr_of(L)->furnish_worker = jr_libs_open_worker;
+  open_standard(L);
   jr_coroutines_open(L);
   preload(L, modules);
   replace_os_exit(L);

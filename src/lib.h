@@ -22,7 +22,8 @@ extern const jr_embedded jr_embedded_files[];
  * waits, "jobrun.core.*", the searcher for embedded modules, and _G's fallback to the words. */
 void jr_libs_open(lua_State *L);
 
-/* In a worker's state: the standard library, errors, and the searcher. May raise. */
-void jr_libs_open_worker(lua_State *L);
+/* In a worker's state, as a C function: the standard library, errors, the searcher, and what
+ * jobrun.worker gives it. May raise. */
+int jr_libs_open_worker(lua_State *L);
 
 #endif
