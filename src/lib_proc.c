@@ -140,14 +140,15 @@ static const char *path_in(char *const *env) {
   return NULL;
 }
 
-/* nil, kind, code, step */
+/* nil, kind, code, step, text. libuv does not know all that exec may say (ENOEXEC). */
 static int push_failure(lua_State *L, int status, jr_spawn_step step) {
   bool is_plain = status == UV_ENOENT || status == UV_EACCES || status == UV_EPERM;
+  bool is_known = strcmp(jr_status_name(status), "UNKNOWN") != 0;
   lua_pushnil(L);
   lua_pushstring(L, is_plain ? jr_kind_of(status) : "spawn");
-  lua_pushstring(L, jr_status_name(status));
+  lua_pushstring(L, is_known ? jr_status_name(status) : strerrorname_np(-status));
   lua_pushstring(L, jr_spawn_step_name(step));
-  lua_pushstring(L, jr_status_text(status));
+  lua_pushstring(L, is_known ? jr_status_text(status) : strerrordesc_np(-status));
   return 5;
 }
 
@@ -162,9 +163,11 @@ static void set_input(lua_State *L, jr_proc *p, int arg) {
 }
 
 /* start(handle, argv, env, stdin, cwd, user, umask, nice, grace) → pid; or nil, kind, code, step,
- * text */
+ * text. A task that was cancelled starts nothing, and where nothing can wait, nothing can follow.
+ */
 static int proc_start(lua_State *L) {
   jr_proc *p = check_handle(L)->p;
+  jr_check_park(L, "process");
   char path[4096];
   jr_spawn_user user;
   jr_spawn_step step = JR_STEP_EXEC;
@@ -316,7 +319,8 @@ static int on_run_woken(lua_State *L, int status, lua_KContext ctx) {
 static int wait_for_lines(lua_State *L, handle *h) {
   jr_proc *p = h->p;
   if (!is_running(p)) {
-    if (p->discards) jr_check_park(L, "process"); /* cancelled, but the end of a pipe woke it first */
+    if (p->discards)
+      jr_check_park(L, "process"); /* cancelled, but the end of a pipe woke it first */
     if (p->status < 0) return jr_raise_status(L, "process", p->status);
     return push_result(L, p);
   }

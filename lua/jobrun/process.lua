@@ -133,12 +133,14 @@ end
 ---@param fn function
 ---@return jobrun.Task
 function M.follow(p, fn, ...)
-  local follower = task.spawn(fn, ...)
+  local has_begun = false
+  local follower = task.spawn(function(...)
+    has_begun = true
+    return fn(...)
+  end, ...)
   local ok, e = pcall(task.yield)
-  if not ok then
-    p:close()
-    error(e, 0)
-  end
+  if not has_begun then p:close() end
+  if not ok then error(e, 0) end
   return follower
 end
 
