@@ -92,39 +92,41 @@ help:
 # ---- how it is built ----------------------------------------------------------------------------
 
 $(B)/jobrun: $(B)/main.o $(OBJ)
-	$(CC) $(LINK) -o $@ $^ $(LIBRARIES) -Wl,-E
+	$(call Q,LINK)$(CC) $(LINK) -o $@ $^ $(LIBRARIES) -Wl,-E
 
 $(B)/libjobrun.a: $(OBJ)
-	rm -f $@ && ar rcs $@ $^
+	$(call Q,AR)rm -f $@ && ar rcs $@ $^
 
 $(B)/libjobrun.so.0: $(OBJ)
-	$(CC) -shared -Wl,-soname,libjobrun.so.0 -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ $(LIBRARIES)
+	$(call Q,LINK)$(CC) -shared -Wl,-soname,libjobrun.so.0 -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ $(LIBRARIES)
 
 $(B)/jobrun.pc: src/jobrun.h Makefile | $(B)
 	@printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: jobrun\nDescription: Embeddable job runner scripted in Lua\nVersion: %s\nRequires.private: lua5.4 libuv\nLibs: -L$${libdir} -ljobrun\nLibs.private: -lpthread -lm\nCflags: -I$${includedir}\n' \
 	  '$(PREFIX)' "$$(sed -n 's/#define JOBRUN_VERSION "\(.*\)"/\1/p' src/jobrun.h)" > $@
 
+# V=1 shows the commands.
+Q = $(if $(V),,@printf '  %-4s %s\n' "$(1)" "$@"; )
 $(B)/%.o: src/%.c | $(B)
-	$(CC) $(FLAGS) $(CFLAGS) -c -o $@ $<
+	$(call Q,CC)$(CC) $(FLAGS) $(CFLAGS) -c -o $@ $<
 
 # The Lua files as text in the binary; .incbin keeps them byte for byte.
 $(B)/embed.c: $(LUA) src/embed.sh Makefile | $(B)
 	@sh src/embed.sh $(LUA) > $@
 
 $(B)/embed.o: $(B)/embed.c $(LUA)
-	$(CC) -std=gnu11 -fPIC -iquote src $(INCLUDES) $(CFLAGS) -c -o $@ $<
+	$(call Q,CC)$(CC) -std=gnu11 -fPIC -iquote src $(INCLUDES) $(CFLAGS) -c -o $@ $<
 
 .PHONY: tests-built
 tests-built: $(C_TESTS) $(HELPERS) $(B)/tests/host
 
 $(B)/tests/test_%: tests/c/test_%.c $(B)/libjobrun.a | $(B)/tests
-	$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES) -lcmocka
+	$(call Q,CC)$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES) -lcmocka
 
 $(B)/tests/%: tests/c/%.c $(B)/libjobrun.a | $(B)/tests
-	$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES)
+	$(call Q,CC)$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES)
 
 $(B)/tests/host: scripts/host.c $(B)/libjobrun.a | $(B)/tests
-	$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES)
+	$(call Q,CC)$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES)
 
 $(B) $(B)/tests:
 	@mkdir -p $@
