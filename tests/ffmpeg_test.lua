@@ -240,6 +240,19 @@ function test_a_directory_that_does_not_exist_or_is_the_output()
   lu.assertEquals(error_of(ffmpeg, copy(dir)).kind, "usage")
 end
 
+function test_names_that_were_meant_otherwise()
+  local e = error_of(ffmpeg, copy("o.mp4", { input = "https://host/x.mp4" }))
+  lu.assertStrContains(e.message, "{url=, protocols=}")
+  e = error_of(ffmpeg, copy("o.mp4", { input = { path = "testsrc2", f = "lavfi" } }))
+  lu.assertStrContains(e.message, "raw=")
+  e = error_of(ffmpeg, copy("o.mp4", { cwd = "/no/such" }))
+  lu.assertEquals({ e.kind, e.message:match("cwd: .*") },
+    { "not_found", "cwd: the directory /no/such does not exist" })
+  local dir = testing.tmpdir()
+  e = error_of(ffmpeg, { input = CLIP, outputs = { dir .. "/o.mp4", dir .. "/o.mp4" } })
+  lu.assertEquals({ e.kind, e.reason }, { "usage", ("two outputs are %s/o.mp4"):format(dir) })
+end
+
 function test_options_of_the_wrong_type()
   local bad = {
     timeout = "soon", on_report = 1, env = { X = {} }, nice = "low", overwrite = "maybe",

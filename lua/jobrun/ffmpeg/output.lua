@@ -85,6 +85,26 @@ local function is_pattern(input)
   return is_numbered(input.name) or input.options.pattern_type == "glob"
 end
 
+local function is_directory(path)
+  local found = fs.stat(path)
+  return found ~= nil and found.type == "directory"
+end
+
+---Raises kind "not_found" if there is no such directory. (suspends)
+---@param cwd? string
+function M.check_cwd(cwd)
+  if cwd and not is_directory(cwd) then
+    fail("not_found", "ffmpeg: cwd: the directory %s does not exist", cwd)
+  end
+end
+
+-- What a name that is no file may have been meant to be.
+local function hint_for(input)
+  if INPUT_DEVICES[input.options.f] then return " (a device or lavfi graph is given as raw=)" end
+  if input.name:find("^%w[%w+.-]*://") then return " (a url is given as {url=, protocols=})" end
+  return ""
+end
+
 ---Raises kind "not_found" if an input that is a path does not exist. (suspends)
 ---@param program "ffmpeg"|"probe" for the message
 ---@param inputs table[] as in a plan
@@ -92,8 +112,7 @@ end
 function M.check_inputs(program, inputs, cwd)
   for _, input in ipairs(inputs) do
     if input.kind == "path" and not is_pattern(input) and not fs.exists(in_directory(cwd, input.name)) then
-      local hint = INPUT_DEVICES[input.options.f] and " (a device or lavfi graph is given as raw=)" or ""
-      fail("not_found", "%s: the input %s does not exist%s", program, input.name, hint)
+      fail("not_found", "%s: the input %s does not exist%s", program, input.name, hint_for(input))
     end
   end
 end
@@ -110,8 +129,7 @@ end
 local function check_directory(target, name)
   local dir = target.path:match("^(.*)/[^/]*$")
   if not dir or dir == "" then return end
-  local found = fs.stat(dir)
-  if not found or found.type ~= "directory" then
+  if not is_directory(dir) then
     fail("not_found", "ffmpeg: the directory of the output %s does not exist", name)
   end
 end
@@ -168,9 +186,12 @@ end
 ---@return jobrun.ffmpeg.Target[] targets
 ---@return boolean skip there is nothing to do
 function M.prepare(plan, overwrite, cwd)
-  local targets = {}
+  local targets, seen = {}, {}
   for i, output in ipairs(plan.outputs) do
     targets[i] = look_at(output, cwd)
+    local path = targets[i].path
+    if path and seen[path] then fail("usage", "ffmpeg: two outputs are %s", output.name) end
+    if path then seen[path] = not targets[i].device end
     if targets[i].exists and not overwrite then
       fail("exists", "ffmpeg: the output %s exists (overwrite=true replaces it)", output.name)
     end
