@@ -145,7 +145,11 @@ static void test_signals_are_as_new(void **state) {
   sigprocmask(SIG_SETMASK, &old, NULL);
   signal(SIGPIPE, SIG_DFL);
   signal(SIGUSR1, SIG_DFL);
-  assert_string_equal(out, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+  unsigned long long mask, ignored;
+  assert_int_equal(sscanf(out, "SigBlk: %llx SigIgn: %llx", &mask, &ignored), 2);
+  /* 32 and 33 are the C library's own, which its posix_spawn leaves ignored in our parent's child. */
+  ignored &= ~(3ull << 31);
+  assert_true(mask == 0 && ignored == 0);
 }
 
 static void test_folder_mask_nice_and_limit(void **state) {
