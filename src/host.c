@@ -193,7 +193,8 @@ static void begin_stop(jobrun *rt, const char *why) {
     jr_trade *trade = jr_container_of(it, jr_trade, link);
     if (trade->stop) trade->stop(rt, trade);
   }
-  start_grace(rt, asked >= 0 ? asked : rt->grace_ns);
+  if (asked >= 0) rt->grace_ns = asked;
+  start_grace(rt, rt->grace_ns);
   start_helper(rt, why);
 }
 
@@ -509,7 +510,7 @@ static int settle(jobrun *rt) {
     const char *what = NULL;
     if (!trade->settle || trade->settle(rt, trade, &what) == 0) continue;
     char text[256];
-    snprintf(text, sizeof text, "jobrun_free: %s was given up but still runs", what);
+    snprintf(text, sizeof text, "given up, but it still runs: %s", what);
     return fail(rt, UV_EBUSY, text);
   }
   return 0;

@@ -84,7 +84,8 @@ static void set_count(lua_State *L, const char *key, uint64_t value) {
 
 static void push_stats(lua_State *L, jr_pool *pool) {
   jr_pool_stats stats = jr_pool_get_stats(pool);
-  lua_createtable(L, 0, 9);
+  lua_createtable(L, 0, 10);
+  set_count(L, "given_up", stats.given_up);
   set_count(L, "max", stats.max);
   set_count(L, "workers", stats.workers);
   set_count(L, "idle", stats.idle);
@@ -186,9 +187,7 @@ int jr_open_work(lua_State *L) {
 /* sleep(seconds): blocks the thread, until the call is given up at most */
 static int worker_sleep(lua_State *L) {
   int64_t ns = jr_check_duration(L, 1, "sleep");
-  if (jr_worker_sleep(jr_worker_of(L), ns) == 0) return 0;
-  return jr_raise(L, "cancelled", UV_ECANCELED, 1,
-                  "cancelled: nobody waits for this blocking call any more");
+  return jr_worker_sleep(jr_worker_of(L), ns) < 0 ? jr_worker_raise(L) : 0;
 }
 
 /* log(level, text): to the runtime's sink */

@@ -270,6 +270,9 @@ int main(int argc, char **argv) {
   }
   int code = run(rt, &c);
   handle_signals(SIG_DFL); /* jobrun_free may take a child's grace; a signal then ends us */
-  if (jobrun_free(rt) < 0) _exit(code ? code : EXIT_FAILED);
+  if (jobrun_free(rt) < 0) {
+    fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
+    _exit(code ? code : EXIT_FAILED); /* a stuck thread would hold up an orderly exit */
+  }
   return code;
 }

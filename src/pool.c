@@ -35,7 +35,7 @@ struct jr_pool {
   jr_list queue, idle;
   _Atomic uint32_t queued;  /* also read without the lock */
   _Atomic uint32_t workers; /* threads that count; also read without the lock */
-  uint32_t idle_len, running, most;
+  uint32_t idle_len, running, most, given_up;
   uint32_t starting; /* made, but have not looked at the queue yet */
   uint32_t waking;   /* the same of those that were idle */
   uint64_t done, failed, cancelled;
@@ -154,7 +154,10 @@ static void end_call(jr_hand *h) {
   entry->state = JR_ENTRY_DONE;
   entry->hand = NULL;
   h->entry = NULL;
-  if (h->is_given_up) return;
+  if (h->is_given_up) {
+    pool->given_up--;
+    return;
+  }
   pool->running--;
   pool->done++;
   if (entry->call.status < 0) pool->failed++;
@@ -317,6 +320,7 @@ static void give_up(jr_entry *entry) {
   jr_worker_interrupt(&h->worker);
   entry->pool->workers--;
   entry->pool->running--;
+  entry->pool->given_up++;
 }
 
 jr_entry_state jr_pool_withdraw(jr_entry *entry) {
@@ -399,6 +403,7 @@ jr_pool_stats jr_pool_get_stats(jr_pool *pool) {
                          .queued = atomic_load(&pool->queued),
                          .running = pool->running,
                          .most = pool->most,
+                         .given_up = pool->given_up,
                          .done = pool->done,
                          .failed = pool->failed,
                          .cancelled = pool->cancelled};

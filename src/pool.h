@@ -125,7 +125,9 @@ jr_crew *jr_pool_crew(const jr_pool *pool);
 const char *jr_pool_name(const jr_pool *pool);
 
 typedef struct jr_pool_stats {
-  uint32_t max, workers, idle, queued, running, most; /* most: the most running at once */
+  uint32_t max, workers, idle, queued, running;
+  uint32_t most;     /* running at once */
+  uint32_t given_up; /* calls that still run */
   uint64_t done, failed, cancelled;
 } jr_pool_stats;
 jr_pool_stats jr_pool_get_stats(jr_pool *pool);

@@ -25,8 +25,10 @@ enum {
   DEFAULT_MORE = 4
 };
 
-#define IDLE_NS   (10 * JR_SEC)
-#define SETTLE_NS (10 * JR_SEC)
+#define IDLE_NS (10 * JR_SEC)
+/* Lua code that was given up needs a moment to notice, and nobody wants to wait for ever. */
+#define SETTLE_LEAST_NS (1 * JR_SEC)
+#define SETTLE_MOST_NS  (10 * JR_SEC)
 
 typedef struct works {
   jr_trade trade;
@@ -357,8 +359,8 @@ int jr_executor_close(lua_State *L, jr_pool *pool) {
 static int on_settle(jobrun *rt, jr_trade *trade, const char **what) {
   works *ws = jr_container_of(trade, works, trade);
   jr_crew_end(&ws->crew);
-  const jr_hand *hand =
-      jr_crew_wait(&ws->crew, rt->grace_ns < SETTLE_NS ? rt->grace_ns : SETTLE_NS);
+  int64_t ns = rt->grace_ns > SETTLE_LEAST_NS ? rt->grace_ns : SETTLE_LEAST_NS;
+  const jr_hand *hand = jr_crew_wait(&ws->crew, ns < SETTLE_MOST_NS ? ns : SETTLE_MOST_NS);
   on_async(&ws->async);
   if (!hand) return 0;
   jr_hand_describe(&ws->crew, hand, ws->busy, sizeof ws->busy);

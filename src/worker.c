@@ -35,22 +35,34 @@ jr_worker *jr_worker_of(lua_State *L) {
 
 /* ---- interrupting -------------------------------------------------------------------------- */
 
-/* Stays set, so that code which catches the error meets it again; but the first time it steps back
- * for a while, or no to-be-closed variable could do its work. */
 static void on_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
-  jr_worker *w = jr_worker_of(L);
-  lua_sethook(L, on_hook, LUA_MASKCOUNT, w->was_raised ? 1 : CLEANUP_INSTRUCTIONS);
-  w->was_raised = true;
-  jr_raise(L, "cancelled", UV_ECANCELED, 1,
-           "cancelled: nobody waits for this blocking call any more");
+  jr_worker_raise(L);
 }
 
-/* Sets the hook in `L` if the call was given up: where Lua begins to run, the signal may have come
- * already. One that is set counts on, or code that switches all the time would never meet it. */
-static void look(jr_worker *w, lua_State *L) {
-  if (!atomic_load_explicit(&w->told, memory_order_relaxed) || lua_gethook(L) == on_hook) return;
-  lua_sethook(L, on_hook, LUA_MASKCOUNT, w->was_raised ? CLEANUP_INSTRUCTIONS : 1);
+/* When the hook is to raise: at once, then after a while for to-be-closed variables to do their
+ * work in, then at each instruction, so that code which catches the error comes to an end. */
+static int instructions(const jr_worker *w) {
+  return w->raised == 1 ? CLEANUP_INSTRUCTIONS : 1;
+}
+
+int jr_worker_raise(lua_State *L) {
+  jr_worker *w = jr_worker_of(L);
+  if (w->raised < 2) w->raised++;
+  lua_sethook(L, on_hook, LUA_MASKCOUNT, instructions(w));
+  return jr_raise(L, "cancelled", UV_ECANCELED, 0,
+                  "cancelled: nobody waits for this blocking call any more");
+}
+
+/* Sets the hook; one that is set goes on counting. */
+static void hook(const jr_worker *w, lua_State *L) {
+  if (lua_gethook(L) == on_hook && w->raised < 2) return;
+  lua_sethook(L, on_hook, LUA_MASKCOUNT, instructions(w));
+}
+
+/* Where Lua begins to run, the signal may have come already. */
+static void look(const jr_worker *w, lua_State *L) {
+  if (atomic_load_explicit(&w->told, memory_order_relaxed)) hook(w, L);
 }
 
 /* On the worker's own thread, anywhere. lua_sethook is made to be called so. */
@@ -60,7 +72,7 @@ static void on_signal(int number, siginfo_t *info, void *context) {
   if (info->si_code != SI_QUEUE || info->si_pid != getpid()) return;
   jr_worker *w = info->si_value.sival_ptr;
   lua_State *L = atomic_load(&w->running);
-  if (L) lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
+  if (L) hook(w, L);
 }
 
 int jr_worker_signal(void) {
@@ -306,21 +318,19 @@ void jr_worker_fini(jr_worker *w) {
   uv_cond_destroy(&w->cond);
 }
 
+/* Other signals are not blocked here: processes that a script starts from this thread would inherit
+ * that. The kernel gives the main thread those of the process. */
 static void thread_main(void *arg) {
   jr_worker *w = arg;
+  sigset_t ours;
+  sigemptyset(&ours);
+  sigaddset(&ours, w->signal);
+  pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
   for (jr_call *call = NULL; (call = w->owner->next(w, call));) run_call(w, call);
   close_state(w);
   w->owner->ended(w);
 }
 
-/* A thread inherits the mask of the one that starts it. Signals to the process are the loop's. */
 int jr_worker_start(jr_worker *w) {
-  sigset_t all, before;
-  sigfillset(&all);
-  sigdelset(&all, w->signal);
-  for (size_t i = 0; i < 4; i++) sigdelset(&all, (const int[]){SIGSEGV, SIGBUS, SIGFPE, SIGILL}[i]);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int status = uv_thread_create(&w->thread, thread_main, w);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return status;
+  return uv_thread_create(&w->thread, thread_main, w);
 }

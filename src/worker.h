@@ -75,7 +75,7 @@ struct jr_worker {
   jr_call *call;
   _Atomic(lua_State *) running; /* the innermost coroutine, while Lua runs */
   _Atomic bool told;            /* the call was given up */
-  bool was_raised;              /* in it, once */
+  int raised;                   /* how often that was raised in it, up to 2 */
   char *path, *cpath;           /* of `package`, in mem; NULL = the default */
 };
 
@@ -90,7 +90,7 @@ int jr_worker_init(jr_worker *worker, const jr_mem *mem);
 /* After the thread was joined, or if none was started. */
 void jr_worker_fini(jr_worker *worker);
 
-/* Starts the thread, with all other signals blocked. 0 or a negative status. */
+/* Starts the thread. 0 or a negative status. */
 int jr_worker_start(jr_worker *worker);
 
 /* Copies package.path and package.cpath, as the worker is to have them. UV_ENOMEM. Before the
@@ -105,7 +105,10 @@ void jr_worker_interrupt(jr_worker *worker);
 /* The worker of a Lua state; NULL for another's. */
 jr_worker *jr_worker_of(lua_State *L);
 
-/* Blocks the thread. 0, or UV_ECANCELED as soon as the call was given up. */
+/* Blocks the thread. 0, or UV_ECANCELED as soon as the call was given up: then jr_worker_raise. */
 int jr_worker_sleep(jr_worker *worker, int64_t ns);
+
+/* Raises that the running call was given up. */
+int jr_worker_raise(lua_State *L);
 
 #endif

@@ -33,6 +33,7 @@ M.blocking = core.blocking
 ---@field done integer
 ---@field failed integer of those done
 ---@field cancelled integer
+---@field given_up integer calls that were cancelled and still run, outside of the count
 
 ---A pool of worker threads. With `local pool <close> = executor(n)` it is closed at the block's end.
 ---@class jobrun.Executor
