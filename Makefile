@@ -1,18 +1,18 @@
 # jobrun: `make run` builds and runs the main job, `make test` builds and passes the tests; both
 # install what is missing from Debian first. `make help` lists the rest.
 #
-# SRC is in floor order, which is also the order to read them in: a file includes only headers of
-# files before it, and `make lint` checks that.
+# The floors, lowest first, are also the order to read the files in: a file includes only headers of
+# its own floor and of lower ones, and `make lint` checks that.
 
 B      ?= build
 PREFIX ?= /usr/local
 CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2
 
-PURE   = list status mem heap buf log ptrmap lines tail ffline rmtree duration when run spawn warden
+PURE   = list status mem heap buf log ptrmap lines tail ffline rmtree duration label when run spawn warden
 HEART  = clock task rt glue co dump watchdog
 WAITS  = names code value pack unpack worker pool work stream
 TRADES = jobs proc fs fswatch
-LIBS   = lib_duration lib_task lib_sync lib_host lib_work lib_proc lib_jobs lib_fs lib
+LIBS   = lib_duration lib_task lib_sync lib_host lib_work lib_proc fields lib_run lib_job lib_batch lib_jobs lib_fs lib
 DOOR   = jobrun host
 FLOORS = $(PURE) $(HEART) $(WAITS) $(TRADES) $(LIBS) $(DOOR)
 
@@ -55,7 +55,7 @@ test-tsan: deps-test
 
 ## lint: layers, formatting, luacheck
 lint:
-	@sh tests/lint.sh "$(FLOORS)"
+	@sh tests/lint.sh "$(PURE) / $(HEART) / $(WAITS) / $(TRADES) / $(LIBS) / $(DOOR) / main"
 
 ## bench: one table of jobrun beside its peers (takes minutes; never fails)
 bench: deps
