@@ -55,10 +55,7 @@ enum { KEPT_RUNS = 512, FIRST_DUE_CAP = 16 };
 /* ---- names and lines ----------------------------------------------------------------------- */
 
 void jr_job_name(const jr_job *job, char *name, size_t size) {
-  if (job->ordinal > 1)
-    snprintf(name, size, "%s #%u", job->name, (unsigned)job->ordinal);
-  else
-    snprintf(name, size, "%s", job->name);
+  jr_label_write(&job->label, job->plan.when.period_ns, name, size);
 }
 
 const char *jr_job_state_name(const jr_job *job) {

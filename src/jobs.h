@@ -14,6 +14,7 @@
 #include <lua.h>
 
 #include "clock.h"
+#include "label.h"
 #include "list.h"
 #include "rt.h"
 #include "run.h"
@@ -62,17 +63,18 @@ struct jr_job {
   jr_timer timer;
   jr_jobs *jobs;
   jr_plan plan;
-  const char *name;  /* borrowed from the declaration; #ordinal behind it where that is above 1 */
+  jr_label label;
   int64_t grid_ns;   /* the latest planned instant, without its jitter; steady */
   int64_t due_ns;    /* when the timer goes off, or when it went off; JR_NEVER = no next run */
   int64_t queued_ns; /* the due time of the run that waits for the present one; JR_NEVER = none */
   int64_t last_start_ns, last_end_ns; /* wall; 0 = not yet */
   int64_t quiet_until_ns;             /* no line about skipped or missed runs before that */
   uint64_t runs_started, failed, skipped, missed;
-  uint32_t id, ordinal;
+  uint32_t id;
   uint32_t going;     /* runs that have not ended */
   uint32_t due_place; /* in jobs->due, from 1; 0 = not there */
   int anchor_ref;
+  uint8_t unit;   /* jr_unit */
   uint8_t state;  /* jr_job_state */
   bool wants_run; /* its function takes the run as a further argument */
 };
@@ -138,8 +140,8 @@ struct jr_jobs {
 /* Makes the trade and registers it with the runtime, which frees it at its end. 0 or UV_ENOMEM. */
 int jr_jobs_open(jobrun *rt, const jr_jobs_hooks *hooks, jr_jobs **out);
 
-/* Takes up a job (zeroed but for name, ordinal, anchor_ref and wants_run) with a grid that starts
- * now. 0, or UV_ENOMEM with nothing changed. */
+/* Takes up a job (zeroed but for label, anchor_ref and wants_run) with a grid
+ * that starts now. 0, or UV_ENOMEM with nothing changed. */
 int jr_job_add(jr_jobs *jobs, jr_job *job, const jr_plan *plan);
 
 /* No further run. One that goes on ends by itself. A job that has ended is left alone. */

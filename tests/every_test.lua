@@ -143,7 +143,7 @@ function test_a_wrong_duration_tells_where_it_is_wrong()
   refuses(function() every "0s" end, 'every("0s"): an interval is at least 1us, got 0s')
   refuses(function() after "soon" end, 'after("soon"): column 1: expected a digit')
   refuses(function() after(-1) end, "after(-1): expected a number that is not negative")
-  refuses(function() after() end, 'after: expected a number or a duration such as "1h30m"')
+  refuses(function() after() end, 'after(false): expected a number or a duration such as "1h30m"')
 end
 
 function test_the_singular_is_for_one()

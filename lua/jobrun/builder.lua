@@ -21,18 +21,19 @@ local err = require "jobrun.core.error"
 local host = require "jobrun.core.host"
 local life = require "jobrun.life"
 
+local select, setmetatable, type = select, setmetatable, type
+local add, site = core.add, core.site
+
 local M = {}
 
 -- The slots of a builder; false where nothing was said.
-local WORD <const> = 1 -- "every" or "after"
-local N <const> = 2 -- its argument
-local SOURCE <const>, LINE <const> = 3, 4 -- where it was said
-local PLACE <const> = 5 -- in `open`
-local UNIT <const> = 6 -- the word: "seconds"
-local PERIOD <const> = 7 -- in ns
-local PENDING <const> = 8 -- the modifier that waits for its call
-local SAID <const> = 9 -- {modifier = value}
-local STATE <const> = 10 -- "done" or "refused"
+local N <const> = 1 -- the argument of every or after
+local SOURCE <const>, LINE <const> = 2, 3 -- where it was said
+local UNIT <const> = 4 -- its number, as core.units has it
+local PERIOD <const> = 5 -- in ns
+local PENDING <const> = 6 -- the modifier that waits for its call
+local SAID <const> = 7 -- {modifier = value}
+local STATE <const> = 8 -- "done" or "refused"
 
 ---@class jobrun.Builder
 local meta = { __name = "builder" }
@@ -40,10 +41,11 @@ local meta = { __name = "builder" }
 local SECOND = 1000000000
 local LEAST_NS = 1000 -- the shortest interval
 
-local UNITS, PLURALS = {}, {} -- word → ns; singular → plural
-for word, seconds in pairs { second = 1, minute = 60, hour = 3600, day = 86400, week = 604800 } do
-  UNITS[word], UNITS[word .. "s"] = seconds * SECOND, seconds * SECOND
-  PLURALS[word] = word .. "s"
+-- Units as core.add knows them; the first three stand for default names without a word.
+local GIVEN <const>, AFTER <const>, NONE <const> = 0, 1, 2
+local UNITS, UNIT_NS, WORDS = {}, {}, {} -- word → number; number → ns, word
+for word, unit in pairs(core.units) do
+  UNITS[word], UNIT_NS[unit[1]], WORDS[unit[1]] = unit[1], unit[2], word
 end
 
 local OVERLAPS = { skip = 0, queue = 1, cancel = 2, allow = 3 } -- as jr_overlap
@@ -55,44 +57,34 @@ local ONLY_EVERY = { now = true, times = true, to = true, from_end = true, overl
 
 -- ---- what is still open -----------------------------------------------------------------------
 
-local open, open_len, loading = {}, 0, not life.loaded
-
--- Most sentences are finished before the next one begins, so this is a stack with few gaps.
-local function forget(b)
-  local place = b[PLACE]
-  if not place then return end
-  b[PLACE] = false
-  open[place] = false
-  while open_len > 0 and not open[open_len] do
-    open[open_len] = nil
-    open_len = open_len - 1
-  end
-end
+-- Most sentences are finished before the next one begins: only those that were not then are listed.
+local newest, unfinished, loading = nil, {}, not life.loaded
 
 ---The sentence so far, for messages: `every(2).seconds`.
 local function describe(b)
-  local text = ("%s(%s)"):format(b[WORD], check.show(b[N]))
-  return b[UNIT] and text .. "." .. b[UNIT] or text
+  local unit = b[UNIT]
+  local text = ("%s(%s)"):format(unit == AFTER and "after" or "every", check.show(b[N]))
+  return WORDS[unit] and text .. "." .. WORDS[unit] or text
 end
 
 -- A usage error about the sentence so far. With it the script was told: no need to say at the end of
 -- loading that the sentence has no end.
 local function refuse(b, fmt, ...)
-  forget(b)
   b[STATE] = b[STATE] or "refused"
   check.fail("%s%s", describe(b), fmt:format(...))
 end
 
-local function site(b)
+local function place(b)
   return ("%s:%d"):format(b[SOURCE], b[LINE])
 end
 
-local function raise_open(b)
+local function check_finished(b)
+  if b[STATE] then return end
   local text = describe(b)
   local example = b[PERIOD] and text or text .. ".seconds"
   error(err.new {
     kind = "usage",
-    where = site(b),
+    where = place(b),
     message = ("%s was never given a function: write %s(fn)"):format(text, example),
   })
 end
@@ -100,18 +92,17 @@ end
 ---Called when the script has loaded: raises a usage error at the line of the first builder that
 ---was never given a function.
 function M.check_complete()
-  local left, len = open, open_len
-  open, open_len, loading = {}, 0, false
-  for i = 1, len do
-    if left[i] then raise_open(left[i]) end
-  end
+  local all = unfinished
+  if newest then all[#all + 1] = newest end
+  newest, unfinished, loading = nil, {}, false
+  for _, b in ipairs(all) do check_finished(b) end
 end
 
 local late_meta -- of builders made after loading
 
 local function warn_if_open(b)
   if b[STATE] then return end
-  host.log("warn", ("%s: %s was never given a function"):format(site(b), describe(b)))
+  host.log("warn", ("%s: %s was never given a function"):format(place(b), describe(b)))
 end
 
 -- ---- durations --------------------------------------------------------------------------------
@@ -141,14 +132,20 @@ local function set_period(b, unit_ns)
   b[PERIOD] = ns
 end
 
-local function set_unit(b, word)
-  if b[UNIT] then refuse(b, ': a second unit, "%s"', word) end
-  if b[PERIOD] then refuse(b, ' has its time already: no unit "%s" behind it', word) end
-  if b[N] ~= 1 and PLURALS[word] then
-    refuse(b, ".%s: Use %s instead of %s", word, PLURALS[word], word)
+local function refuse_unit(b, word)
+  if WORDS[b[UNIT]] then refuse(b, ': a second unit, "%s"', word) end
+  refuse(b, ' has its time already: no unit "%s" behind it', word)
+end
+
+local function set_unit(b, word, unit)
+  if b[PERIOD] then refuse_unit(b, word) end
+  b[UNIT] = unit
+  if b[N] == 1 then
+    b[PERIOD] = UNIT_NS[unit]
+    return
   end
-  b[UNIT] = word
-  set_period(b, UNITS[word])
+  if UNITS[word .. "s"] then refuse(b, ": Use %ss instead of %s", word, word) end
+  set_period(b, UNIT_NS[unit])
 end
 
 -- ---- modifiers --------------------------------------------------------------------------------
@@ -241,39 +238,13 @@ for word in pairs(modifiers) do words[word] = true end
 
 local function check_modifier(b, word)
   local said = b[SAID]
-  if b[WORD] == "after" and ONLY_EVERY[word] then refuse(b, " runs once: .%s is only for every", word) end
+  if b[UNIT] == AFTER and ONLY_EVERY[word] then refuse(b, " runs once: .%s is only for every", word) end
   if said and said[word] ~= nil and word ~= "tag" then refuse(b, ": .%s is there twice", word) end
 end
 
 -- ---- names ------------------------------------------------------------------------------------
 
 local named = setmetatable({}, { __mode = "v" }) -- explicit names of jobs
-local repeated = {} -- default name → how often it was given
-local names_at = {} -- line → {source, n, unit, default name}: a loop says the same again and again
-
-local function base_name(b)
-  local what
-  if b[UNIT] then
-    what = ("%s %.14g %s"):format(b[WORD], b[N], b[UNIT])
-  else
-    what = b[WORD] .. " " .. duration.format(b[PERIOD])
-  end
-  return ("%s %s:%d"):format(what, b[SOURCE]:match "[^/]*$", b[LINE])
-end
-
--- The name, and the number behind it where it repeats.
-local function default_name(b)
-  local at = names_at[b[LINE]]
-  if not at or at[1] ~= b[SOURCE] or at[2] ~= b[N] or at[3] ~= b[UNIT] then
-    at = { b[SOURCE], b[N], b[UNIT], base_name(b) }
-    names_at[b[LINE]] = at
-  end
-  local name = at[4]
-  local ordinal = (repeated[name] or 0) + 1
-  repeated[name] = ordinal
-  return name, ordinal
-end
-
 local function check_name(b, name)
   local other = named[name]
   if other and other.state ~= "done" and other.state ~= "cancelled" then
@@ -292,7 +263,7 @@ end
 
 local function spread_of(b, to)
   if not to then return 0 end
-  local most, wrong = nanoseconds(to, b[UNIT] and UNITS[b[UNIT]] or SECOND)
+  local most, wrong = nanoseconds(to, UNIT_NS[b[UNIT]] or SECOND)
   if not most then refuse(b, ".to: %s, got %s", wrong, check.show(to)) end
   if most < b[PERIOD] then
     refuse(b, ".to: expected at least %s, got %s", check.show(b[N]), check.show(to))
@@ -317,46 +288,30 @@ local function flags_of(said)
     .. (said.jitter and said.jitter.stable and "j" or "")
 end
 
-local function extra_of(tags, ...)
-  local n = select("#", ...)
-  if n == 0 and not tags then return nil end
-  local extra = { ... }
-  extra.n, extra.tags = n, tags
-  return extra
-end
-
 local function add_with(b, said, fn, ...)
-  local spread, jitter = spread_of(b, said.to), jitter_of(b, said.jitter, said.named)
-  local name, ordinal = said.named, 1
-  if name then
-    check_name(b, name)
-  else
-    name, ordinal = default_name(b)
-  end
-  local times = b[WORD] == "after" and 1 or said.times
+  local name = said.named
+  local spread, jitter = spread_of(b, said.to), jitter_of(b, said.jitter, name)
+  local times = b[UNIT] == AFTER and 1 or said.times
   local overlap = said.overlap or {}
-  local extra, flags = extra_of(said.tag, ...), flags_of(said)
-  local job = core.add(fn, name, ordinal, b[PERIOD], extra, flags, times, said.timeout, spread, jitter,
-    overlap.policy, overlap.limit)
-  if said.named then named[name] = job end
+  local plan = core.plan(flags_of(said), times, said.timeout, spread, jitter, overlap.policy, overlap.limit)
+  if not name then return add(b[SOURCE], b[LINE], b[UNIT], b[PERIOD], plan, said.tag, fn, ...) end
+  check_name(b, name)
+  local job = add(name, b[LINE], GIVEN, b[PERIOD], plan, said.tag, fn, ...)
+  named[name] = job
   return job
 end
 
--- Gives the builder its function.
-local function complete(b, fn, ...)
+local function check_complete(b)
   if b[STATE] == "done" then refuse(b, " was given a function twice") end
-  if type(fn) ~= "function" then refuse(b, ": expected a function, got %s", check.show(fn)) end
-  if not b[PERIOD] then
-    refuse(b, " has no unit: write %s.seconds, .minutes, .hours, .days or .weeks", describe(b))
-  end
-  local job
-  if b[SAID] then
-    job = add_with(b, b[SAID], fn, ...)
-  else
-    local name, ordinal = default_name(b)
-    job = core.add(fn, name, ordinal, b[PERIOD], extra_of(nil, ...))
-  end
-  forget(b)
+  if b[PERIOD] then return end
+  refuse(b, " has no unit: write %s.seconds, .minutes, .hours, .days or .weeks", describe(b))
+end
+
+-- Gives the builder its function, and the arguments behind it.
+local function complete(b, fn, ...)
+  check_complete(b)
+  local job = add_with(b, b[SAID] or {}, fn, ...)
+  if not job then refuse(b, ": expected a function, got %s", check.show(fn)) end
   b[STATE] = "done"
   return job
 end
@@ -370,9 +325,10 @@ local function check_open(b, word)
 end
 
 function meta.__index(b, word)
-  check_open(b, word)
-  if UNITS[word] then
-    set_unit(b, word)
+  if b[STATE] or b[PENDING] then check_open(b, word) end
+  local unit = UNITS[word]
+  if unit then
+    set_unit(b, word, unit)
   elseif modifiers[word] or word == "run" then
     check_modifier(b, word)
     b[PENDING] = word
@@ -386,22 +342,20 @@ function meta.__newindex(b, word)
   refuse(b, ": words cannot be set (%s)", check.show(word))
 end
 
-local function apply(b, word, ...)
+local function apply(b, ...)
+  local word = b[PENDING]
   b[PENDING] = false
   if word == "run" then return complete(b, ...) end
   local value = modifiers[word](b, ...)
-  local said = b[SAID]
-  if not said then
-    said = {}
-    b[SAID] = said
-  end
+  local said = b[SAID] or {}
+  b[SAID] = said
   said[word] = value
   return b
 end
 
 -- every(1):second(…): what was called is the builder itself, and comes first once more.
 local function call_colon(b, _, ...)
-  if b[PENDING] then return apply(b, b[PENDING], ...) end
+  if b[PENDING] then return apply(b, ...) end
   if select("#", ...) == 0 then return b end
   return complete(b, ...)
 end
@@ -409,9 +363,13 @@ end
 ---@param b jobrun.Builder
 ---@param ... any the function and its arguments, or what the modifier takes
 function meta.__call(b, ...)
-  if (...) == b then return call_colon(b, ...) end
-  if b[PENDING] then return apply(b, b[PENDING], ...) end
-  return complete(b, ...)
+  if ... == b then return call_colon(b, ...) end
+  if b[PENDING] then return apply(b, ...) end
+  if b[SAID] or b[STATE] or not b[PERIOD] then return complete(b, ...) end
+  local job = add(b[SOURCE], b[LINE], b[UNIT], b[PERIOD], nil, nil, ...)
+  if not job then return complete(b, ...) end
+  b[STATE] = "done"
+  return job
 end
 
 meta.__tostring = describe
@@ -419,13 +377,11 @@ meta.__tostring = describe
 late_meta = { __gc = warn_if_open }
 for event, handler in pairs(meta) do late_meta[event] = handler end
 
-local function begin(word, n)
-  local source, line = core.site()
-  local b = { word, n, source, line, false, false, false, false, false, false }
+-- Notes a new builder. Makes it late_meta's or meta's.
+local function begin(b)
   if not loading then return setmetatable(b, late_meta) end
-  open_len = open_len + 1
-  open[open_len] = b
-  b[PLACE] = open_len
+  if newest and not newest[STATE] then unfinished[#unfinished + 1] = newest end
+  newest = b
   return setmetatable(b, meta)
 end
 
@@ -433,8 +389,9 @@ end
 ---@param n? number|string
 ---@return jobrun.Builder
 function M.every(n)
-  if n == nil then n = 1 end
-  local b = begin("every", n)
+  local source, line = site()
+  local b = begin { n or n == nil and 1, source, line, NONE, false, false, false, false }
+  if n == nil or n == 1 then return b end
   if type(n) ~= "number" then
     set_period(b)
   else
@@ -448,12 +405,12 @@ end
 ---@param d number|string seconds, or "5m"
 ---@return jobrun.Builder
 function M.after(d)
-  if d == nil then check.fail("after: expected a number or a duration such as \"1h30m\"") end
-  local b = begin("after", d)
+  local source, line = site()
+  local b = begin { d or false, source, line, AFTER, false, false, {}, false }
   local ns, wrong = nanoseconds(d, SECOND)
   if not ns then refuse(b, ": %s", wrong) end
   b[PERIOD] = math.max(ns, 1)
-  b[SAID] = { now = ns == 0 or nil }
+  if ns == 0 then b[SAID].now = true end
   return b
 end
 
