@@ -140,24 +140,15 @@ static void settle(jr_fs *op) {
 
 /* Notes what a step that succeeded has left outside. */
 static void claim(jr_fs *op, ssize_t result) {
-  if (op->req.fs_type == UV_FS_CLOSE && result != UV_ECANCELED) op->fd = -1;
+  uv_fs_type type = op->req.fs_type;
+  if (type == UV_FS_CLOSE && result != UV_ECANCELED) op->fd = -1;
   if (result < 0) return;
-  switch (op->req.fs_type) {
-  case UV_FS_OPEN:
-    op->fd = (int)result; /* fall through */
-  case UV_FS_COPYFILE:
-    op->scratch_made = op->scratch != NULL;
-    break;
-  case UV_FS_MKDTEMP:
-    memcpy(op->scratch, op->req.path, strlen(op->scratch));
-    op->scratch_made = true;
-    break;
-  case UV_FS_RENAME:
-    op->scratch_made = false;
-    break;
-  default:
-    break;
-  }
+  if (type == UV_FS_OPEN) op->fd = (int)result;
+  if (type == UV_FS_OPEN || type == UV_FS_COPYFILE) op->scratch_made = op->scratch != NULL;
+  if (type == UV_FS_RENAME) op->scratch_made = false;
+  if (type != UV_FS_MKDTEMP) return;
+  memcpy(op->scratch, op->req.path, strlen(op->scratch));
+  op->scratch_made = true;
 }
 
 /* A step has ended: on to the next, or to the end. A failure to close or to remove while settling
