@@ -60,10 +60,6 @@ int jr_procs_open(jobrun *rt, jr_procs **out) {
   return 0;
 }
 
-void jr_procs_kill_all(jr_procs *procs) {
-  JR_LIST_EACH (it, &procs->live) kill(-jr_container_of(it, jr_proc, link)->pid, SIGKILL);
-}
-
 /* ---- describing one ------------------------------------------------------------------------ */
 
 static void on_stream_change(jr_stream *s);

@@ -91,9 +91,6 @@ typedef struct jr_proc {
 /* Makes the trade of a runtime, registered and freed with it. 0 or UV_ENOMEM. */
 int jr_procs_open(jobrun *rt, jr_procs **out);
 
-/* SIGKILL to every live group, now; for a command that is about to _exit. */
-void jr_procs_kill_all(jr_procs *procs);
-
 /* A process to be described: fd 0 and the others are null. Held by the caller until
  * jr_proc_unhold. NULL = out of memory. */
 jr_proc *jr_proc_new(jr_procs *procs);

@@ -455,6 +455,23 @@ function test_a_handle_waits_for_the_result()
   lu.assertFalse(h:signal("SIGTERM"))
 end
 
+function test_output_written_before_anybody_waits()
+  local h = exec.start { "echo", "out" }
+  testing.wait_for(function() return not h:is_running() end)
+  lu.assertEquals(h:wait().stdout, "out\n")
+  lu.assertEquals(h:wait().stdout, "out\n")
+  contains(error_of(h.lines, h), "since wait was called")
+end
+
+function test_lines_written_before_anybody_reads()
+  local h = exec.start { "seq", "3" }
+  testing.wait_for(function() return not h:is_running() end)
+  local got = {}
+  for line in h:lines() do got[#got + 1] = line end
+  lu.assertEquals(got, { "1", "2", "3" })
+  lu.assertNil(h:wait().stdout)
+end
+
 function test_lines_of_a_handle()
   local got = {}
   for line in exec.start({ "seq", "50000" }):lines() do got[#got + 1] = line end

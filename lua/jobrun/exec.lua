@@ -117,6 +117,7 @@ local function stdout_stream(o, default)
 end
 
 local function begin(o, stdout)
+  o.keeps_stdout = stdout.limit ~= nil
   return process.start {
     what = "exec",
     argv = o.argv,
@@ -167,15 +168,17 @@ local function failure(o, r, lines)
   }
 end
 
-local function conclude(o, p, r, has_stdout)
+local function add_stdout(p, r)
+  r.stdout, r.stdout_cut = p:captured(1)
+end
+
+local function conclude(o, p, r)
   local lines = p:tail(2)
   r.ok = r.exit_code == 0 or r.stopped
   if r.timed_out or (o.check and not r.ok) then error(failure(o, r, lines), 0) end
   r.timed_out = nil
   r.stdout_cut = false
-  if has_stdout then
-    r.stdout, r.stdout_cut = p:captured(1)
-  end
+  if o.keeps_stdout then add_stdout(p, r) end
   r.stderr = table.concat(lines, "\n")
   r.argv = o.argv
   return r
@@ -183,7 +186,7 @@ end
 
 local function follow(o, p)
   local r = p:run { o.on_line, o.on_stderr, timeout = o.timeout }
-  return conclude(o, p, r, o.capture_stdout or (not o.on_line and o.capture_stdout == nil))
+  return conclude(o, p, r)
 end
 
 local function call(what, opts)
@@ -215,11 +218,13 @@ end
 ---@param timeout? number|string
 ---@return jobrun.exec.Result
 function Handle:wait(timeout)
-  if not self.is_read and self.is_pulled then
+  if self.is_pulled and not self.is_read and not self.is_captured then
+    self.is_captured = true
     self.process:capture(1, self.options.capture_stdout or CAPTURE)
   end
   local ok, outcome = self.task:await(timeout and check.duration(timeout, "wait"))
   if not ok then error(outcome, 0) end
+  if self.is_captured then add_stdout(self.process, outcome) end
   return outcome
 end
 
@@ -228,8 +233,9 @@ end
 ---yourself. A program whose output nobody takes stops at 4 MiB of it. (suspends)
 ---@return fun(): string?
 function Handle:lines()
-  if not self.is_pulled then
-    check.fail("lines: the output goes to %s", self.options.on_line and "on_line" or "/dev/null")
+  if not self.is_pulled or self.is_captured then
+    check.fail("lines: the output goes to %s", self.is_captured and "the result, since wait was called"
+      or self.options.on_line and "on_line" or "/dev/null")
   end
   self.is_read = true
   return self.process:lines(1, function() self:wait() end), nil, nil, self

@@ -147,7 +147,7 @@ static void test_signals_are_as_new(void **state) {
   signal(SIGUSR1, SIG_DFL);
   unsigned long long mask, ignored;
   assert_int_equal(sscanf(out, "SigBlk: %llx SigIgn: %llx", &mask, &ignored), 2);
-  /* 32 and 33 are the C library's own, which its posix_spawn leaves ignored in our parent's child. */
+  /* 32 and 33 are the C library's own; its posix_spawn leaves them ignored. */
   ignored &= ~(3ull << 31);
   assert_true(mask == 0 && ignored == 0);
 }
