@@ -64,11 +64,18 @@ static int batch_gc(lua_State *L) {
   return 0;
 }
 
+/* A run that waited for itself, or for one it is a part of, would wait for ever. */
+static bool is_within(const jr_task *inner, const jr_task *outer) {
+  while (inner && inner != outer) inner = inner->parent;
+  return inner == outer;
+}
+
 int jr_batch_start(lua_State *L) {
   batch *b = luaL_checkudata(L, 1, BATCH_META);
   jr_job *job = jr_job_check(L, 2);
   jr_run *run;
   jr_job_check_status(L, job, "run_all", jr_job_start(job, &run));
+  if (is_within(b->rt->cur, run->task)) return 0;
   member *m = jr_mem_zalloc(&b->rt->mem, sizeof *m);
   if (!m) return jr_raise_status(L, "run_all", UV_ENOMEM);
   m->batch = b;

@@ -12,7 +12,8 @@ void jr_batch_meta(lua_State *L);
 /* batch() → a batch of no runs */
 int jr_batch_new(lua_State *L);
 
-/* start(batch, job): starts a run of the job, or takes the one in its way, into the batch */
+/* start(batch, job): starts a run of the job, or takes the one in its way, into the batch; but not
+ * one that the caller is part of */
 int jr_batch_start(lua_State *L);
 
 /* join(batch) → how many runs ended, how many of them not well. Suspends until all have. */

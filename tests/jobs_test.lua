@@ -597,6 +597,16 @@ function test_run_all_waits_for_a_run_that_is_going()
   lu.assertEquals({ job.runs, job.skips }, { 1, 0 })
 end
 
+function test_run_all_inside_a_run_does_not_wait_for_that_run()
+  local ended, others = nil, 0
+  every(1).second.times(1)(function()
+    jobrun.scope(function() ended = jobs.run_all() end)
+  end)
+  every(1).hour(function() others = others + 1 end)
+  sleep(3)
+  lu.assertEquals({ ended, others }, { 1, 1 })
+end
+
 function test_run_all_without_jobs_returns_at_once()
   lu.assertEquals({ jobs.run_all() }, { 0, 0 })
 end

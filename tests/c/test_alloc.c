@@ -114,11 +114,25 @@ static void test_user_coroutines(void **state) {
       "on.stop(function() sleep(1) end)\n");
 }
 
+static void test_jobs(void **state) {
+  (void)state;
+  run_scenario(
+      "jobs.on('end', function() end)\n"
+      "local n = 0\n"
+      "local a = every(1).second.named('a').tag('x').overlap('queue').timeout(2)(function(k, run)\n"
+      "  n = n + 1 sleep(1.5) if n == 3 then return jobs.CANCEL end\n"
+      "end, 1)\n"
+      "every(1).second.times(2)(function() error('boom') end)\n"
+      "after(2, function() for i = 1, 20 do every(i).seconds.times(1)(function() end) end end)\n"
+      "sleep(2) pcall(jobs.run_all) sleep(60) jobs.clear()\n");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_tasks),
       cmocka_unit_test(test_failing_tasks),
       cmocka_unit_test(test_user_coroutines),
+      cmocka_unit_test(test_jobs),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

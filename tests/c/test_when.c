@@ -1,14 +1,11 @@
 /* The pure floor of time: durations as people write them, and the fixed grid.
  *
  * SPDX-License-Identifier: MIT */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "cmocka_all.h"
+
+#include <math.h>
 #include <string.h>
 
-#include <cmocka.h>
-#include <math.h>
 #include <uv.h>
 
 #include "duration.h"
