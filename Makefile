@@ -9,7 +9,7 @@ PREFIX ?= /usr/local
 CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2
 
 PURE   = list status mem heap buf log ptrmap lines tail ffline rmtree duration label when run spawn warden
-HEART  = clock task rt glue co dump watchdog
+HEART  = clock task rt glue failure wait cradle join co dump watchdog
 WAITS  = names code value pack unpack worker pool work stream
 TRADES = jobs proc fs fswatch
 LIBS   = lib_duration lib_task lib_sync lib_host lib_work lib_proc fields lib_run lib_job lib_batch lib_jobs lib_fs lib

@@ -79,6 +79,9 @@ struct jr_task {
   bool has_cause : 1;  /* a failed child's error is in rt's causes table */
 };
 
+/* Puts a task into the run queue. For the files of the waist. */
+void jr_task_enqueue(struct jobrun *rt, jr_task *t);
+
 /* Opens and closes the run queue, the pumps on the loop and the root task. `jr_tasks_open` may
  * raise in rt->L (call it protected). */
 void jr_tasks_open(struct jobrun *rt);
