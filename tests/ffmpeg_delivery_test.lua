@@ -187,6 +187,18 @@ function test_a_progress_callback_that_raises_is_not_called_again()
   lu.assertEquals({ e, calls }, { "no", 1 })
 end
 
+function test_a_run_cancelled_in_a_progress_callback_has_its_last_event()
+  local events = {}
+  local h = ffmpeg.start(fake("progress frame=1\\nprogress=continue\\n\nwait", { on_progress = function(p)
+    events[#events + 1] = p.done
+    sleep(60)
+  end }))
+  testing.wait_for(function() return #events == 1 end)
+  h:cancel()
+  lu.assertEquals(error_of(h.wait, h).kind, "cancelled")
+  lu.assertEquals(events, { false, true })
+end
+
 function test_the_last_event_does_not_hide_why_the_run_failed()
   local e = error_of(ffmpeg, fake("stderr [error] the cause\\n\nexit 1", { on_progress = function(p)
     if p.done then error("from the callback") end

@@ -14,6 +14,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local argv = require "jobrun.ffmpeg.argv"
+
 local M = {}
 
 local Report = {}
@@ -169,7 +171,7 @@ end
 
 local function count(list, line)
   list.count = list.count + 1
-  if #list < KEPT then list[#list + 1] = line end
+  if #list < KEPT then list[#list + 1] = argv.mask(line) end
 end
 
 -- ffmpeg's status line while it runs; the last one, after a failure too, has "Lsize=".

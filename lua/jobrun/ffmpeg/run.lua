@@ -16,6 +16,7 @@
 
 local argv = require "jobrun.ffmpeg.argv"
 local check = require "jobrun.check"
+local err = require "jobrun.core.error"
 local failure = require "jobrun.ffmpeg.failure"
 local output = require "jobrun.ffmpeg.output"
 local process = require "jobrun.process"
@@ -330,8 +331,10 @@ function Run:conclude(ended)
 end
 
 -- After an error: no more events but the last, the child gone, its temporary files too. Waits out
--- of reach of a cancellation.
-function Run:clean_up()
+-- of reach of a cancellation. An on_progress that was waiting when the run was cancelled has not
+-- raised by itself.
+function Run:clean_up(e)
+  if err.is(e, "cancelled") then self.telling = false end
   pcall(self.finish_progress, self, false)
   self.process:close()
   if not self.own.keep_partial then task.shield(output.discard, self.targets) end
@@ -340,14 +343,14 @@ end
 -- Whoever holds a run holds it as a to-be-closed variable. Once it is followed that is follow's
 -- business alone.
 function Run:__close(e)
-  if e ~= nil and self.process and not self.followed then self:clean_up() end
+  if e ~= nil and self.process and not self.followed then self:clean_up(e) end
 end
 
 local function leave(self)
   return setmetatable({}, {
     __close = function(_, e)
       self:end_watching()
-      if e ~= nil then self:clean_up() end
+      if e ~= nil then self:clean_up(e) end
     end,
   })
 end
