@@ -8,7 +8,7 @@ B      ?= build
 PREFIX ?= /usr/local
 CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2
 
-PURE   = list status mem heap buf log ptrmap lines tail ffline rmtree duration label when run spawn warden
+PURE   = list status mem heap buf log ptrmap lines tail ffline rmtree duration label civil stamp tzrule tz zones wall cron cronline when run spawn warden
 HEART  = clock task rt glue failure wait cradle join co dump watchdog
 WAITS  = names code value pack unpack worker pool work stream
 TRADES = jobs proc fs fswatch

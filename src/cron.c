@@ -1,0 +1,144 @@
+/* A cron line that has been read.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "cron.h"
+
+enum { SATURDAY = 6, SUNDAY = 0, SEARCH_YEARS = 400 };
+
+/* ---- the days of a month --------------------------------------------------------------------- */
+
+/* A month, as far as days depend on it. */
+typedef struct month {
+  int length, first_weekday;
+} month;
+
+static int weekday_of(const month *m, int day) {
+  return (m->first_weekday + day - 1) % 7;
+}
+
+/* Seven days from one with the weekday `first` on: bit 0 is that day. */
+static uint64_t week_from(uint8_t weekdays, int first) {
+  return (((uint32_t)weekdays >> first) | ((uint32_t)weekdays << (7 - first))) & 0x7f;
+}
+
+static uint64_t nearest_workday(const month *m, int day) {
+  int weekday = weekday_of(m, day);
+  if (weekday == SATURDAY) day += day > 1 ? -1 : 2;
+  if (weekday == SUNDAY) day += day < m->length ? 1 : -2;
+  return UINT64_C(1) << day;
+}
+
+static uint64_t workdays_in(const jr_cron *cron, const month *m) {
+  uint64_t days = cron->last_workday ? nearest_workday(m, m->length) : 0;
+  for (uint32_t left = cron->workdays; left; left &= left - 1) {
+    int day = __builtin_ctz(left);
+    if (day <= m->length) days |= nearest_workday(m, day);
+  }
+  return days;
+}
+
+static uint64_t days_from_last(const jr_cron *cron, const month *m) {
+  uint64_t days = 0;
+  for (uint32_t left = cron->dates_from_last; left; left &= left - 1) {
+    int before = __builtin_ctz(left);
+    if (before < m->length) days |= UINT64_C(1) << (m->length - before);
+  }
+  return days;
+}
+
+static uint64_t dates_in(const jr_cron *cron, const month *m) {
+  if (cron->any_date) return UINT64_MAX;
+  return cron->dates | days_from_last(cron, m) | workdays_in(cron, m);
+}
+
+static uint64_t weekdays_in(const jr_cron *cron, const month *m) {
+  if (cron->any_weekday) return UINT64_MAX;
+  int last_week = m->length - 6;
+  uint64_t days =
+      week_from(cron->weekdays, m->first_weekday) * UINT64_C(0x10204081); /* five times */
+  for (int n = 0; n < 5; n++) days |= week_from(cron->nth_weekdays[n], m->first_weekday) << (7 * n);
+  return days << 1 | week_from(cron->last_weekdays, weekday_of(m, last_week)) << last_week;
+}
+
+/* Bit d: the day d of the month matches. */
+static uint64_t days_in(const jr_cron *cron, const month *m) {
+  uint64_t dates = dates_in(cron, m), weekdays = weekdays_in(cron, m);
+  bool is_both = cron->is_both || cron->any_date || cron->any_weekday;
+  uint64_t in_month = (UINT64_C(2) << m->length) - 2;
+  return (is_both ? dates & weekdays : dates | weekdays) & in_month;
+}
+
+/* ---- the search -------------------------------------------------------------------------------
+ */
+
+static uint64_t bits_from(uint64_t bits, int low) {
+  return bits >> low << low;
+}
+
+/* The first day at or after `day` of a month whose first is `first`. */
+static int64_t next_in_month(const jr_cron *cron, jr_date from, int64_t first) {
+  month m = {jr_month_length(from.year, from.month), jr_weekday(first)};
+  uint64_t days = bits_from(days_in(cron, &m), from.day);
+  return days ? first + __builtin_ctzll(days) - 1 : JR_NEVER;
+}
+
+static int64_t next_day(const void *self, int64_t day) {
+  const jr_cron *cron = self;
+  jr_date d = jr_date_from(day);
+  for (int64_t last = d.year + SEARCH_YEARS; d.year <= last; d = (jr_date){d.year + 1, 1, 1}) {
+    for (; d.month <= 12; d.month++, d.day = 1) {
+      uint64_t months = bits_from(cron->months, d.month);
+      if (!months) break;
+      if (!(months >> d.month & 1)) d = (jr_date){d.year, __builtin_ctzll(months), 1};
+      int64_t found = next_in_month(cron, d, jr_day_from(d.year, d.month, 1));
+      if (found != JR_NEVER) return found;
+    }
+  }
+  return JR_NEVER;
+}
+
+static int32_t time_from(int hour, int minute, int second) {
+  return hour * 3600 + minute * 60 + second;
+}
+
+static int first_bit(uint64_t bits) {
+  return __builtin_ctzll(bits);
+}
+
+static int32_t next_time(const void *self, int32_t from) {
+  const jr_cron *cron = self;
+  int hour = from / 3600, minute = from / 60 % 60, second = from % 60;
+  if (cron->hours >> hour & 1) {
+    uint64_t seconds = bits_from(cron->seconds, second);
+    if (seconds && cron->minutes >> minute & 1) return time_from(hour, minute, first_bit(seconds));
+    uint64_t minutes = bits_from(cron->minutes, minute + 1);
+    if (minutes) return time_from(hour, first_bit(minutes), first_bit(cron->seconds));
+  }
+  uint64_t hours = bits_from(cron->hours, hour + 1);
+  if (!hours) return -1;
+  return time_from(first_bit(hours), first_bit(cron->minutes), first_bit(cron->seconds));
+}
+
+static int32_t count_below(uint64_t bits, int high) {
+  return __builtin_popcountll(bits & ((UINT64_C(1) << high) - 1));
+}
+
+static int32_t times_before(const void *self, int32_t until) {
+  const jr_cron *cron = self;
+  int hour = until / 3600, minute = until / 60 % 60, second = until % 60;
+  int32_t per_minute = __builtin_popcountll(cron->seconds);
+  int32_t per_hour = per_minute * __builtin_popcountll(cron->minutes);
+  int32_t count = count_below(cron->hours, hour) * per_hour;
+  if (!(cron->hours >> hour & 1)) return count;
+  count += count_below(cron->minutes, minute) * per_minute;
+  return cron->minutes >> minute & 1 ? count + count_below(cron->seconds, second) : count;
+}
+
+jr_wall jr_cron_wall(const jr_cron *cron, const jr_tz *tz) {
+  static const jr_wall_set set = {next_day, next_time, times_before};
+  return (jr_wall){.set = &set, .self = cron, .tz = tz, .gap = cron->gap, .overlap = cron->overlap};
+}
+
+bool jr_cron_has_dates(const jr_cron *cron) {
+  return next_day(cron, 0) != JR_NEVER;
+}
