@@ -5,8 +5,10 @@
  * before anything fires. The heap keeps the deadlines; the kernel is told only the earliest, once
  * before the loop blocks, so a thousand sleeps begun in one turn cost one system call.
  *
- * The virtual clock has the same heap and no timerfd: whoever turns the loop asks for a `jump` when
- * nothing is ready and no real operation is open.
+ * The virtual clock has the same heap: whoever turns the loop asks for a `jump` when nothing is
+ * ready and no real operation is open. While one is open virtual time stands still; but if it
+ * outlives, in real time, the wait for the earliest deadline, that deadline is jumped to: so a
+ * timeout or a grace still ends a child that hangs.
  *
  * SPDX-License-Identifier: MIT */
 #include "clock.h"
@@ -38,9 +40,10 @@ static void on_timerfd(uv_poll_t *poll, int status, int events) {
   (void)events;
   jobrun *rt = poll->data;
   uint64_t expirations;
-  /* Nothing to read means the deadline was moved after poll saw it: run_due decides anyway. */
-  if (read(rt->clock.fd, &expirations, sizeof expirations) > 0) rt->clock.armed_ns = INT64_MAX;
-  jr_clock_run_due(rt, false);
+  /* Nothing to read means the deadline was moved after poll saw it. */
+  if (read(rt->clock.fd, &expirations, sizeof expirations) <= 0) return;
+  rt->clock.armed_ns = INT64_MAX;
+  jr_clock_run_due(rt, rt->clock.is_virtual);
 }
 
 int jr_clock_open(jobrun *rt, bool is_virtual, int64_t epoch_ns) {
@@ -49,8 +52,6 @@ int jr_clock_open(jobrun *rt, bool is_virtual, int64_t epoch_ns) {
   c->is_virtual = is_virtual;
   c->epoch_ns = epoch_ns;
   c->armed_ns = INT64_MAX;
-  c->fd = -1;
-  if (is_virtual) return 0;
   c->fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
   if (c->fd < 0) return uv_translate_sys_error(errno);
   int status = uv_poll_init(rt->loop, &c->poll, c->fd);
@@ -103,13 +104,14 @@ void jr_clock_run_due(jobrun *rt, bool jump) {
 
 void jr_clock_arm(jobrun *rt) {
   jr_clock *c = &rt->clock;
-  if (c->is_virtual || c->fd < 0) return;
-  const jr_heap_entry *first = jr_heap_first(&c->heap);
+  if (c->fd < 0) return;
+  const jr_heap_entry *first = c->is_virtual && !rt->operations ? NULL : jr_heap_first(&c->heap);
   int64_t due = first ? first->key_ns : INT64_MAX;
   if (due == c->armed_ns) return;
   struct itimerspec when = {0}; /* all zeros turns it off, hence at least 1 ns */
   if (first) {
-    int64_t at = due > 0 ? due : 1;
+    int64_t at = c->is_virtual ? read_clock(CLOCK_BOOTTIME) + due - c->virtual_ns : due;
+    if (at < 1) at = 1;
     when.it_value.tv_sec = at / JR_SEC;
     when.it_value.tv_nsec = at % JR_SEC;
   }

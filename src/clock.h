@@ -8,7 +8,9 @@
  * that deadline changed: with nothing due there is no wake-up. A timer never fires early.
  *
  * With the virtual clock nothing waits: when no task is ready and no real operation (child, worker,
- * socket) is open, time jumps to the next deadline. The wall clock goes along.
+ * socket) is open, time jumps to the next deadline. The wall clock goes along. While an operation
+ * is open time stands still, unless it takes longer than the wait for the next deadline really
+ * would.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef JR_CLOCK_H
@@ -36,7 +38,7 @@ typedef struct jr_timer {
 typedef struct jr_clock {
   jr_heap heap;
   uv_poll_t poll;
-  int fd;           /* the timerfd; -1 under the virtual clock */
+  int fd;           /* the timerfd */
   int64_t armed_ns; /* what the timerfd stands at; INT64_MAX = off */
   bool is_virtual;
   int64_t virtual_ns; /* the steady clock's reading when virtual */

@@ -24,3 +24,11 @@ function test_timeout_and_grace_are_real_times()
   lu.assertFalse(ok)
   lu.assertEquals({ e.kind, e.signal }, { "timeout", "SIGKILL" })
 end
+
+function test_a_deadline_that_a_child_outlives_comes_in_real_time()
+  local began = jobrun.monotonic()
+  local ok, e = pcall(jobrun.timeout, 0.2, jobrun.exec, { "sleep", "30" })
+  lu.assertFalse(ok)
+  lu.assertEquals(e.kind, "timeout")
+  lu.assertEquals(jobrun.monotonic() - began, 0.2)
+end
