@@ -52,10 +52,12 @@ enum { KEPT_RUNS = 512, FIRST_DUE_CAP = 16 };
 #define LATE_NS  JR_SEC       /* a run that starts this much after its time is late */
 #define QUIET_NS (JR_SEC / 2) /* between two lines about runs that did not happen */
 
+const jr_policy jr_policy_default = {.limit = 1};
+
 /* ---- names and lines ----------------------------------------------------------------------- */
 
 void jr_job_name(const jr_job *job, char *name, size_t size) {
-  jr_label_write(&job->label, job->plan.when.period_ns, name, size);
+  jr_label_write(&job->label, job->when.period_ns, name, size);
 }
 
 const char *jr_job_state_name(const jr_job *job) {
@@ -164,15 +166,15 @@ static int64_t draw(jr_jobs *jobs, int64_t bound) {
 }
 
 static int64_t jitter(jr_job *job) {
-  const jr_plan *p = &job->plan;
+  const jr_policy *p = job->policy;
   return p->fixed_jitter || p->jitter_ns == 0 ? p->jitter_ns : draw(job->jobs, p->jitter_ns);
 }
 
-/* The rule as it stands for the next interval: the plan's own grid, or one that begins with the
+/* The rule as it stands for the next interval: the job's own grid, or one that begins with the
  * last planned run (.to) or with the end of the last one (.from_end), `now`. */
 static jr_when rule_now(jr_job *job, int64_t now) {
-  const jr_plan *p = &job->plan;
-  jr_when when = p->when;
+  const jr_policy *p = job->policy;
+  jr_when when = job->when;
   if (p->from_end)
     when.start_ns = now;
   else if (p->spread_ns > 0)
@@ -183,13 +185,13 @@ static jr_when rule_now(jr_job *job, int64_t now) {
 
 /* Up to here the grid is history: an instant whose jitter window is still open is not. */
 static int64_t history(const jr_job *job, int64_t now) {
-  int64_t past = now - job->plan.jitter_ns;
+  int64_t past = now - job->policy->jitter_ns;
   return past > job->grid_ns ? past : job->grid_ns;
 }
 
 static void compute_next(jr_job *job, int64_t now) {
   jr_when when = rule_now(job, now);
-  job->grid_ns = jr_when_next(&when, job->plan.from_end ? now : history(job, now));
+  job->grid_ns = jr_when_next(&when, job->policy->from_end ? now : history(job, now));
   if (__builtin_add_overflow(job->grid_ns, jitter(job), &job->due_ns)) job->due_ns = JR_NEVER;
 }
 
@@ -207,11 +209,11 @@ static void arm_or_mark(jr_job *job) {
 
 /* How many instants of a fixed grid went by beside the one that is due; *due becomes the latest. */
 static int64_t count_missed(const jr_job *job, int64_t now, int64_t *due) {
-  const jr_plan *p = &job->plan;
+  const jr_policy *p = job->policy;
   int64_t past = history(job, now);
   if (p->from_end || p->spread_ns > 0) return 0;
-  int64_t missed = jr_when_count(&p->when, job->grid_ns, past);
-  if (missed > 0) *due = jr_when_last(&p->when, past);
+  int64_t missed = jr_when_count(&job->when, job->grid_ns, past);
+  if (missed > 0) *due = jr_when_last(&job->when, past);
   return missed;
 }
 
@@ -329,7 +331,7 @@ static int open_run(jr_job *job, int64_t due_ns, int64_t now, jr_run **out) {
   jr_watch_start(run->task, &run->watch);
   jr_list_append(&job->runs, &run->link);
   job->going++;
-  if (++job->runs_started == job->plan.times) end_job(job, JR_JOB_DONE);
+  if (++job->runs_started == job->policy->times) end_job(job, JR_JOB_DONE);
   if (out) *out = run;
   return 0;
 }
@@ -352,9 +354,9 @@ int jr_run_begin(jr_run *run) {
   tell(&(jr_job_news){.event = JR_JOB_START, .job = job, .record = &run->record});
   if (run->record.late_ns >= LATE_NS)
     tell(&(jr_job_news){.event = JR_JOB_LATE, .job = job, .record = &run->record});
-  if (job->plan.timeout_ns == 0) return 0;
+  if (job->policy->timeout_ns == 0) return 0;
   int64_t due;
-  if (__builtin_add_overflow(run->started_ns, job->plan.timeout_ns, &due)) return 0;
+  if (__builtin_add_overflow(run->started_ns, job->policy->timeout_ns, &due)) return 0;
   return jr_timer_start(rt, &run->deadline, due);
 }
 
@@ -363,7 +365,7 @@ int jr_run_begin(jr_run *run) {
 /* A due time found the job at its limit of runs. */
 static void meet_overlap(jr_job *job, int64_t due_ns, int64_t now) {
   bool waits = job->queued_ns != JR_NEVER;
-  switch ((jr_overlap)job->plan.overlap) {
+  switch ((jr_overlap)job->policy->overlap) {
   case JR_OVERLAP_QUEUE:
     if (waits) break;
     job->queued_ns = due_ns;
@@ -388,10 +390,10 @@ static void plan_next(jr_job *job, int64_t now) {
 static void on_due_time(jr_job *job, int64_t now) {
   int64_t due = job->due_ns, missed = count_missed(job, now, &due);
   if (missed > 0) note_missed(job, missed, due, now);
-  if (!job->plan.from_end) plan_next(job, now);
-  if (job->going >= job->plan.limit) {
+  if (!job->policy->from_end) plan_next(job, now);
+  if (job->going >= job->policy->limit) {
     meet_overlap(job, due, now);
-  } else if (open_run(job, due, now, NULL) < 0 && job->plan.from_end) {
+  } else if (open_run(job, due, now, NULL) < 0 && job->policy->from_end) {
     plan_next(job, now); /* no end will come to count from */
   }
 }
@@ -473,7 +475,7 @@ static void judge(jr_run *run, lua_State *L) {
   case JR_RUN_TIMEOUT:
     job->failed++;
     logf_job(job, JR_LOG_ERROR, "run %llu timed out after %s", id,
-             rough(job->plan.timeout_ns, limit));
+             rough(job->policy->timeout_ns, limit));
     break;
   case JR_RUN_CANCELLED:
     logf_job(job, JR_LOG_INFO, "run %llu was cancelled: %s", id,
@@ -502,11 +504,11 @@ static void tell_end(const jr_run *run, lua_State *L) {
 /* A run was waiting, or the next interval begins now. */
 static void go_on(jr_job *job, int64_t now) {
   int64_t queued = job->queued_ns;
-  if (queued != JR_NEVER && job->going < job->plan.limit) {
+  if (queued != JR_NEVER && job->going < job->policy->limit) {
     job->queued_ns = JR_NEVER;
     open_run(job, queued, now, NULL);
   }
-  if (job->plan.from_end && job->going == 0 && job->state == JR_JOB_ACTIVE) plan_next(job, now);
+  if (job->policy->from_end && job->going == 0 && job->state == JR_JOB_ACTIVE) plan_next(job, now);
 }
 
 static void on_run_end(jr_watch *watch, jr_task *task, lua_State *L) {
@@ -534,7 +536,7 @@ int jr_job_start(jr_job *job, jr_run **out) {
   jobrun *rt = job->jobs->rt;
   if (job->state >= JR_JOB_DONE) return JR_EUSAGE;
   if (rt->phase > JR_PHASE_HOOKS) return JR_ECLOSED;
-  if (job->going >= job->plan.limit) {
+  if (job->going >= job->policy->limit) {
     *out = newest_run(job);
     return UV_EBUSY;
   }
@@ -549,22 +551,22 @@ int64_t jr_job_next_ns(const jr_job *job) {
   return is_planned && job->state == JR_JOB_ACTIVE ? job->due_ns : JR_NEVER;
 }
 
-int jr_job_add(jr_jobs *jobs, jr_job *job, const jr_plan *plan) {
+int jr_job_add(jr_jobs *jobs, jr_job *job, int64_t period_ns) {
   int64_t now = jr_clock_now(jobs->rt);
   if (reserve_due(jobs) < 0) return UV_ENOMEM;
   job->jobs = jobs;
-  job->plan = *plan;
-  job->plan.when.start_ns = job->grid_ns = job->due_ns = now;
+  job->when = (jr_when){.start_ns = now, .period_ns = period_ns};
+  job->grid_ns = job->due_ns = now;
   job->queued_ns = JR_NEVER;
   job->timer.fire = on_timer;
-  job->state = plan->paused ? JR_JOB_PAUSED : JR_JOB_ACTIVE;
+  job->state = job->policy->paused ? JR_JOB_PAUSED : JR_JOB_ACTIVE;
   jr_list_init(&job->runs);
-  if (!plan->now) compute_next(job, now);
+  if (!job->policy->now) compute_next(job, now);
   if (arm(job) < 0) return UV_ENOMEM;
   jr_list_append(&jobs->all, &job->link);
   job->id = ++jobs->last_id;
   jobs->len++;
-  if (!plan->paused) jobs->active++;
+  if (!job->policy->paused) jobs->active++;
   return 0;
 }
 
@@ -584,7 +586,7 @@ int jr_job_resume(jr_job *job) {
   if (job->state == JR_JOB_ACTIVE) return 0;
   job->state = JR_JOB_ACTIVE;
   compute_next(job, jr_clock_now(job->jobs->rt));
-  if ((!job->plan.from_end || job->going == 0) && arm(job) < 0) {
+  if ((!job->policy->from_end || job->going == 0) && arm(job) < 0) {
     job->state = JR_JOB_PAUSED;
     return UV_ENOMEM;
   }

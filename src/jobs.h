@@ -33,9 +33,8 @@ typedef enum jr_overlap {
   JR_OVERLAP_ALLOW   /* up to `limit` runs at once; more are skipped */
 } jr_overlap;
 
-/* What the declaration says. */
-typedef struct jr_plan {
-  jr_when when;       /* the start is filled in by jr_job_add */
+/* What a declaration says beside its interval. Most say nothing: jr_policy_default. */
+typedef struct jr_policy {
   int64_t spread_ns;  /* each interval is drawn from [period, period + spread]; 0 = a fixed grid */
   int64_t jitter_ns;  /* each start is up to this much behind the grid; never accumulates */
   int64_t timeout_ns; /* a run is cancelled after it; 0 = never */
@@ -46,7 +45,9 @@ typedef struct jr_plan {
   bool from_end : 1;  /* the next interval begins with the end of a run */
   bool paused : 1;    /* declared, not started */
   bool fixed_jitter : 1; /* jitter_ns is the offset itself, not its bound */
-} jr_plan;
+} jr_policy;
+
+extern const jr_policy jr_policy_default;
 
 typedef enum jr_job_state {
   JR_JOB_ACTIVE,
@@ -62,7 +63,8 @@ struct jr_job {
   jr_list runs; /* those that go on: jr_run.link */
   jr_timer timer;
   jr_jobs *jobs;
-  jr_plan plan;
+  jr_when when;
+  const jr_policy *policy; /* borrowed from the declaration */
   jr_label label;
   int64_t grid_ns;   /* the latest planned instant, without its jitter; steady */
   int64_t due_ns;    /* when the timer goes off, or when it went off; JR_NEVER = no next run */
@@ -140,9 +142,9 @@ struct jr_jobs {
 /* Makes the trade and registers it with the runtime, which frees it at its end. 0 or UV_ENOMEM. */
 int jr_jobs_open(jobrun *rt, const jr_jobs_hooks *hooks, jr_jobs **out);
 
-/* Takes up a job (zeroed but for label, anchor_ref and wants_run) with a grid
- * that starts now. 0, or UV_ENOMEM with nothing changed. */
-int jr_job_add(jr_jobs *jobs, jr_job *job, const jr_plan *plan);
+/* Takes up a job (zeroed but for label, policy, anchor_ref and wants_run) with a grid of
+ * `period_ns` that starts now. 0, or UV_ENOMEM with nothing changed. */
+int jr_job_add(jr_jobs *jobs, jr_job *job, int64_t period_ns);
 
 /* No further run. One that goes on ends by itself. A job that has ended is left alone. */
 void jr_job_cancel(jr_job *job);

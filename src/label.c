@@ -31,18 +31,24 @@ const char *jr_unit_word(int unit, int64_t *ns) {
   return units[i].word;
 }
 
-static int write_made(const jr_label *label, int64_t period_ns, char *name, size_t size) {
-  const char *slash = strrchr(label->text, '/'), *file = slash ? slash + 1 : label->text;
+/* "2 seconds"; whole numbers apart, as printing a double takes longer than starting a run. */
+static void write_interval(const jr_label *label, int64_t period_ns, char *text, size_t size) {
   int64_t ns;
   const char *word = jr_unit_word(label->unit, &ns);
-  if (word) {
-    double n = (double)period_ns / (double)ns;
-    return snprintf(name, size, "every %.14g %s %s:%d", n, word, file, (int)label->line);
-  }
-  char span[JR_DURATION_TEXT];
-  jr_duration_format(period_ns, span);
-  word = label->unit == JR_UNIT_AFTER ? "after" : "every";
-  return snprintf(name, size, "%s %s %s:%d", word, span, file, (int)label->line);
+  if (!word)
+    jr_duration_format(period_ns, text);
+  else if (period_ns % ns == 0)
+    snprintf(text, size, "%lld %s", (long long)(period_ns / ns), word);
+  else
+    snprintf(text, size, "%.14g %s", (double)period_ns / (double)ns, word);
+}
+
+static int write_made(const jr_label *label, int64_t period_ns, char *name, size_t size) {
+  const char *slash = strrchr(label->text, '/'), *file = slash ? slash + 1 : label->text;
+  const char *word = label->unit == JR_UNIT_AFTER ? "after" : "every";
+  char interval[JR_DURATION_TEXT];
+  write_interval(label, period_ns, interval, sizeof interval);
+  return snprintf(name, size, "%s %s %s:%d", word, interval, file, (int)label->line);
 }
 
 void jr_label_write(const jr_label *label, int64_t period_ns, char *name, size_t size) {

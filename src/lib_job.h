@@ -1,8 +1,8 @@
 /* The handle of a job: a userdata that is the job's own memory.
  *
- * Its user values are the function, the name or source, and a table {arguments…, n =, tags =} where
- * there is need of one. The registry holds the handle until the job is over; afterwards only the
- * script does, and may still ask.
+ * Its user values are the function, the name or source, and a table {arguments…, n =, tags =,
+ * policy =}, or the policy alone, or nil. The registry holds the handle until the job is over;
+ * afterwards only the script does, and may still ask.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef JR_LIB_JOB_H

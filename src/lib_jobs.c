@@ -19,7 +19,7 @@
 
 int jr_open_jobs(lua_State *L);
 
-#define PLAN_META "jobrun.plan"
+#define POLICY_META "jobrun.policy"
 
 static const char jobs_key;      /* registry: lightuserdata jr_jobs */
 static const char listeners_key; /* registry: {[event + 1] = {function, …}} */
@@ -153,27 +153,27 @@ static bool has_flag(lua_State *L, int arg, char flag) {
   return strchr(luaL_checkstring(L, arg), flag);
 }
 
-/* plan(flags, times, timeout, spread, jitter, overlap, limit) → the policy of a job that has one;
+/* policy(flags, times, timeout, spread, jitter, overlap, limit) → the policy of a job that has one;
  * times in ns, all checked by the caller. flags: n = now, e = from the end, p = paused, j = the
  * jitter is the offset itself */
-static int jobs_plan(lua_State *L) {
-  jr_plan plan = {.now = has_flag(L, 1, 'n'),
-                  .from_end = has_flag(L, 1, 'e'),
-                  .paused = has_flag(L, 1, 'p'),
-                  .fixed_jitter = has_flag(L, 1, 'j'),
-                  .times = (uint64_t)luaL_optinteger(L, 2, 0),
-                  .timeout_ns = luaL_optinteger(L, 3, 0),
-                  .spread_ns = luaL_optinteger(L, 4, 0),
-                  .jitter_ns = luaL_optinteger(L, 5, 0),
-                  .overlap = (uint8_t)luaL_optinteger(L, 6, JR_OVERLAP_SKIP),
-                  .limit = (uint32_t)luaL_optinteger(L, 7, 1)};
-  jr_plan *out = lua_newuserdatauv(L, sizeof plan, 0);
-  *out = plan;
-  luaL_setmetatable(L, PLAN_META);
+static int jobs_policy(lua_State *L) {
+  jr_policy policy = {.now = has_flag(L, 1, 'n'),
+                      .from_end = has_flag(L, 1, 'e'),
+                      .paused = has_flag(L, 1, 'p'),
+                      .fixed_jitter = has_flag(L, 1, 'j'),
+                      .times = (uint64_t)luaL_optinteger(L, 2, 0),
+                      .timeout_ns = luaL_optinteger(L, 3, 0),
+                      .spread_ns = luaL_optinteger(L, 4, 0),
+                      .jitter_ns = luaL_optinteger(L, 5, 0),
+                      .overlap = (uint8_t)luaL_optinteger(L, 6, JR_OVERLAP_SKIP),
+                      .limit = (uint32_t)luaL_optinteger(L, 7, 1)};
+  jr_policy *out = lua_newuserdatauv(L, sizeof policy, 0);
+  *out = policy;
+  luaL_setmetatable(L, POLICY_META);
   return 1;
 }
 
-enum { ADD_LABEL = 1, ADD_LINE, ADD_UNIT, ADD_PERIOD, ADD_PLAN, ADD_TAGS, ADD_FUNCTION };
+enum { ADD_LABEL = 1, ADD_LINE, ADD_UNIT, ADD_PERIOD, ADD_POLICY, ADD_TAGS, ADD_FUNCTION };
 
 /* True if fn, called with `nargs` declared arguments, would see one more. */
 static bool takes_more(lua_State *L, int index, int nargs) {
@@ -183,23 +183,24 @@ static bool takes_more(lua_State *L, int index, int nargs) {
   return ar.isvararg || ar.nparams > nargs;
 }
 
-/* Pushes {arguments…, n =, tags =}, or nil where there is nothing to put in. */
+/* Pushes {arguments…, n =, tags =, policy =}; or what there is if it is the policy alone, or nil.
+ */
 static void push_extra(lua_State *L, int nargs) {
-  bool has_tags = lua_istable(L, ADD_TAGS);
-  if (nargs == 0 && !has_tags) {
-    lua_pushnil(L);
+  if (nargs == 0 && lua_isnil(L, ADD_TAGS)) {
+    lua_pushvalue(L, ADD_POLICY);
     return;
   }
-  lua_createtable(L, nargs, 2);
+  lua_createtable(L, nargs, 3);
   for (int i = 1; i <= nargs; i++) {
     lua_pushvalue(L, ADD_FUNCTION + i);
     lua_rawseti(L, -2, i);
   }
   lua_pushinteger(L, nargs);
   lua_setfield(L, -2, "n");
-  if (!has_tags) return;
   lua_pushvalue(L, ADD_TAGS);
   lua_setfield(L, -2, "tags");
+  lua_pushvalue(L, ADD_POLICY);
+  lua_setfield(L, -2, "policy");
 }
 
 /* How many jobs with this interval were declared in this line, this one included. Two places may
@@ -217,26 +218,26 @@ static uint32_t count_repeats(lua_State *L, const jr_label *label, int64_t perio
   return (uint32_t)n;
 }
 
-/* add(label, line, unit, period, plan or nil, tags or nil, fn, ...) → job; nil if fn is no
- * function. label: the name (unit 0), or the source; unit as in `units` */
+/* add(label, line, unit, period, policy or nil, tags or nil, fn, ...) → job; nil if fn is no
+ * function. label: the name (unit 0), or the source; unit as in `units`; period in ns */
 static int jobs_add(lua_State *L) {
-  jr_plan plan = {.limit = 1};
-  jr_jobs *jobs = jobs_of(L);
   int nargs = lua_gettop(L) - ADD_FUNCTION;
   if (!lua_isfunction(L, ADD_FUNCTION)) return 0;
-  if (!lua_isnil(L, ADD_PLAN)) plan = *(const jr_plan *)luaL_checkudata(L, ADD_PLAN, PLAN_META);
-  plan.when.period_ns = luaL_checkinteger(L, ADD_PERIOD);
+  int64_t period_ns = luaL_checkinteger(L, ADD_PERIOD);
+  const jr_policy *policy = &jr_policy_default;
+  if (!lua_isnil(L, ADD_POLICY)) policy = luaL_checkudata(L, ADD_POLICY, POLICY_META);
   push_extra(L, nargs);
   jr_job *job = jr_job_push_new(L, ADD_FUNCTION, ADD_LABEL, lua_gettop(L));
+  job->policy = policy;
   job->label = (jr_label){.text = luaL_checkstring(L, ADD_LABEL),
                           .line = (int32_t)luaL_checkinteger(L, ADD_LINE),
                           .unit = (uint8_t)luaL_checkinteger(L, ADD_UNIT)};
   job->wants_run = takes_more(L, ADD_FUNCTION, nargs);
   if (job->label.unit != JR_UNIT_GIVEN)
-    job->label.ordinal = count_repeats(L, &job->label, plan.when.period_ns);
+    job->label.ordinal = count_repeats(L, &job->label, period_ns);
   lua_pushvalue(L, -1);
   job->anchor_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  int status = jr_job_add(jobs, job, &plan);
+  int status = jr_job_add(jobs_of(L), job, period_ns);
   if (status == 0) return 1;
   luaL_unref(L, LUA_REGISTRYINDEX, job->anchor_ref);
   return jr_raise_status(L, "job", status);
@@ -298,7 +299,10 @@ static int jobs_idle(lua_State *L) {
     int64_t next = jr_job_next_ns(job_at(it));
     if (next < first) first = next;
   }
-  if (first == JR_NEVER) return 0;
+  if (first == JR_NEVER) {
+    lua_pushnil(L);
+    return 1;
+  }
   int64_t left = first - jr_clock_now(jr_of(L));
   jr_push_seconds(L, left > 0 ? left : 0);
   return 1;
@@ -351,7 +355,7 @@ static void open_trade(lua_State *L) {
 }
 
 int jr_open_jobs(lua_State *L) {
-  static const luaL_Reg functions[] = {{"plan", jobs_plan},
+  static const luaL_Reg functions[] = {{"policy", jobs_policy},
                                        {"add", jobs_add},
                                        {"site", jobs_site},
                                        {"list", jobs_list},
@@ -367,7 +371,7 @@ int jr_open_jobs(lua_State *L) {
   jr_job_meta(L);
   jr_run_meta(L);
   jr_batch_meta(L);
-  luaL_newmetatable(L, PLAN_META);
+  luaL_newmetatable(L, POLICY_META);
   lua_pop(L, 1);
   open_trade(L);
   luaL_newlib(L, functions);

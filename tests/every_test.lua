@@ -3,41 +3,12 @@
 local lu = require "luaunit"
 local jobrun = require "jobrun"
 local every, after, jobs, sleep = jobrun.every, jobrun.after, jobrun.jobs, jobrun.sleep
-
--- The real time that a script may take beside its virtual one is of no account here.
-local start
-
-local function since()
-  return jobrun.monotonic() - start
-end
-
--- Declares nothing itself: notes when its function is called, in seconds since the test began.
-local function recorder()
-  local times = {}
-  return times, function() times[#times + 1] = since() end
-end
-
-local function assert_times(times, expected)
-  lu.assertEquals(#times, #expected)
-  for i, t in ipairs(expected) do lu.assertAlmostEquals(times[i], t, 1e-6) end
-end
+local helper = dofile "tests/jobs_helper.lua"
+local recorder, assert_times = helper.recorder, helper.assert_times
+local usage_of, refuses = helper.usage_of, helper.refuses
 
 local function line_here(offset)
   return debug.getinfo(2, "l").currentline + (offset or 0)
-end
-
--- The message of the usage error that fn raises; it must blame a line of this file.
-local function usage_of(fn, ...)
-  local ok, e = pcall(fn, ...)
-  lu.assertFalse(ok)
-  lu.assertIsTable(e)
-  lu.assertEquals(e.kind, "usage")
-  lu.assertStrContains(e.where, "every_test.lua:")
-  return e.message, e.where
-end
-
-local function refuses(fn, expected)
-  lu.assertEquals((usage_of(fn)), expected)
 end
 
 local function nothing() end
@@ -96,6 +67,14 @@ function test_times_ends_the_job_with_its_nth_run()
   assert_times(times, { 1, 2 })
   lu.assertEquals({ job.runs, job.state, job.next_run }, { 2, "done", nil })
   lu.assertEquals(jobs.list(), {})
+end
+
+function test_to_takes_durations_too()
+  local times, note = recorder()
+  every("1m").to("90s")(note)
+  sleep(200)
+  lu.assertTrue(#times == 2 or #times == 3)
+  lu.assertTrue(times[1] >= 60 and times[1] <= 90)
 end
 
 function test_after_runs_once()
@@ -219,13 +198,4 @@ function test_modifiers_that_do_not_go_together()
   refuses(function() return every(1).second.now.named end, "every(1).second.now is a method: write .now(…)")
 end
 
--- luaunit has no set-up for test functions that stand alone.
-for name, test in pairs(_G) do
-  if type(name) == "string" and name:find "^test_" then
-    _G[name] = function()
-      start = jobrun.monotonic()
-      test()
-      jobs.clear()
-    end
-  end
-end
+helper.prepare_tests()

@@ -4,38 +4,9 @@ local lu = require "luaunit"
 local jobrun = require "jobrun"
 local core = require "jobrun.core.jobs"
 local every, jobs, sleep, spawn = jobrun.every, jobrun.jobs, jobrun.sleep, jobrun.spawn
-
--- The real time that a script may take beside its virtual one is of no account here.
-local start
-
-local function since()
-  return jobrun.monotonic() - start
-end
-
--- Declares nothing itself: notes when its function is called, in seconds since the test began.
-local function recorder()
-  local times = {}
-  return times, function() times[#times + 1] = since() end
-end
-
-local function assert_times(times, expected)
-  lu.assertEquals(#times, #expected)
-  for i, t in ipairs(expected) do lu.assertAlmostEquals(times[i], t, 1e-6) end
-end
-
--- The message of the usage error that fn raises; it must blame a line of this file.
-local function usage_of(fn, ...)
-  local ok, e = pcall(fn, ...)
-  lu.assertFalse(ok)
-  lu.assertIsTable(e)
-  lu.assertEquals(e.kind, "usage")
-  lu.assertStrContains(e.where, "jobs_test.lua:")
-  return e.message, e.where
-end
-
-local function refuses(fn, expected)
-  lu.assertEquals((usage_of(fn)), expected)
-end
+local helper = dofile "tests/jobs_helper.lua"
+local since, recorder, assert_times = helper.since, helper.recorder, helper.assert_times
+local usage_of, refuses = helper.usage_of, helper.refuses
 
 local function nothing() end
 
@@ -742,13 +713,4 @@ function test_the_log_of_a_run_has_its_job_and_number()
   lu.assertStrContains(text, 'job "talks": run 1: 3 of x')
 end
 
--- luaunit has no set-up for test functions that stand alone.
-for name, test in pairs(_G) do
-  if type(name) == "string" and name:find "^test_" then
-    _G[name] = function()
-      start = jobrun.monotonic()
-      test()
-      jobs.clear()
-    end
-  end
-end
+helper.prepare_tests()

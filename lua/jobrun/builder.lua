@@ -288,15 +288,23 @@ local function flags_of(said)
     .. (said.jitter and said.jitter.stable and "j" or "")
 end
 
+local NOTHING <const> = {} -- was said
+local ONCE = core.policy("", 1) -- of a job from after about which nothing more was said
+
+local function policy_of(b, said)
+  local is_once = b[UNIT] == AFTER
+  if next(said) == nil then return is_once and ONCE or nil end
+  local spread, jitter = spread_of(b, said.to), jitter_of(b, said.jitter, said.named)
+  local overlap = said.overlap or NOTHING
+  local times = is_once and 1 or said.times
+  return core.policy(flags_of(said), times, said.timeout, spread, jitter, overlap.policy, overlap.limit)
+end
+
 local function add_with(b, said, fn, ...)
-  local name = said.named
-  local spread, jitter = spread_of(b, said.to), jitter_of(b, said.jitter, name)
-  local times = b[UNIT] == AFTER and 1 or said.times
-  local overlap = said.overlap or {}
-  local plan = core.plan(flags_of(said), times, said.timeout, spread, jitter, overlap.policy, overlap.limit)
-  if not name then return add(b[SOURCE], b[LINE], b[UNIT], b[PERIOD], plan, said.tag, fn, ...) end
+  local policy, name = policy_of(b, said), said.named
+  if not name then return add(b[SOURCE], b[LINE], b[UNIT], b[PERIOD], policy, said.tag, fn, ...) end
   check_name(b, name)
-  local job = add(name, b[LINE], GIVEN, b[PERIOD], plan, said.tag, fn, ...)
+  local job = add(name, b[LINE], GIVEN, b[PERIOD], policy, said.tag, fn, ...)
   named[name] = job
   return job
 end
@@ -310,7 +318,7 @@ end
 -- Gives the builder its function, and the arguments behind it.
 local function complete(b, fn, ...)
   check_complete(b)
-  local job = add_with(b, b[SAID] or {}, fn, ...)
+  local job = add_with(b, b[SAID] or NOTHING, fn, ...)
   if not job then refuse(b, ": expected a function, got %s", check.show(fn)) end
   b[STATE] = "done"
   return job
