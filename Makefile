@@ -8,7 +8,7 @@ B      ?= build
 PREFIX ?= /usr/local
 CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2
 
-PURE   = list status mem heap buf log ptrmap lines tail ffline rmtree duration label civil stamp tzrule tz zones wall cron cronline when run spawn warden
+PURE   = list tune status mem heap buf log ptrmap lines tail ffline rmtree duration label civil stamp tzrule tz zones wall cron cronline when run spawn warden
 HEART  = clock task rt glue failure wait cradle join co dump watchdog
 WAITS  = names code value pack unpack worker pool work stream
 TRADES = jobs proc fs fswatch
@@ -29,7 +29,7 @@ FLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(INCLUDES) -
 LIBRARIES = $(shell pkg-config --libs lua5.4 libuv 2>/dev/null) -lpthread -lm
 LINK = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
-.PHONY: all run test test-asan test-tsan lint bench install deps deps-test help clean format
+.PHONY: all run test test-asan test-tsan test-hard lint bench install deps deps-test help clean format
 all: $(B)/jobrun $(B)/libjobrun.a $(B)/libjobrun.so.0 $(B)/jobrun.pc
 
 ## run: build, then run the main job (scripts/hello.lua: ticks, and a real encode)
@@ -52,6 +52,11 @@ test-asan: deps-test
 test-tsan: deps-test
 	@$(MAKE) --no-print-directory B=build-tsan CFLAGS="-O1 -g -fsanitize=thread --param=tsan-instrument-func-entry-exit=0" LDFLAGS="-fsanitize=thread" all tests-built
 	@sh tests/run.sh build-tsan
+
+## test-hard: the tests with tiny buffers, one resume a turn and a full collection all the time
+test-hard: deps-test
+	@$(MAKE) --no-print-directory B=build-hard CFLAGS="-O1 -g -DJR_HARD -fsanitize=address,undefined" LDFLAGS="-fsanitize=address,undefined" all tests-built
+	@sh tests/run.sh build-hard
 
 ## lint: layers, formatting, luacheck
 lint:

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tune.h"
+
 void jr_buf_init(jr_buf *b, jr_mem *mem) {
   *b = (jr_buf){.mem = mem};
 }
@@ -17,7 +19,7 @@ void jr_buf_fini(jr_buf *b) {
 
 char *jr_buf_reserve(jr_buf *b, size_t more) {
   if (b->cap - b->len < more) {
-    size_t cap = b->cap ? b->cap * 2 : 64;
+    size_t cap = b->cap ? b->cap * 2 : JR_TUNE_FIRST_BYTES;
     if (cap - b->len < more) cap = b->len + more;
     char *data = jr_mem_realloc(b->mem, b->data, b->cap, cap);
     if (!data) {

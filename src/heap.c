@@ -5,7 +5,7 @@
 
 #include <uv.h>
 
-enum { FIRST_CAP = 64 };
+#include "tune.h"
 
 void jr_heap_init(jr_heap *h, jr_mem *mem) {
   *h = (jr_heap){.mem = mem};
@@ -53,7 +53,7 @@ static void sift_down(jr_heap *h, uint32_t i, jr_heap_entry e) {
 
 int jr_heap_push(jr_heap *h, jr_heap_node *node, int64_t key_ns) {
   if (h->len == h->cap) {
-    uint32_t cap = h->cap ? h->cap * 2 : FIRST_CAP;
+    uint32_t cap = h->cap ? h->cap * 2 : JR_TUNE_FIRST_ITEMS;
     size_t size = sizeof *h->entries;
     jr_heap_entry *grown = jr_mem_realloc(h->mem, h->entries, h->cap * size, cap * size);
     if (!grown) return UV_ENOMEM;

@@ -20,9 +20,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tune.h"
+
 enum {
-  FIRST_READ = 4096, /* most programs say little */
-  READ_SIZE = 64 * 1024,
+  FIRST_READ = JR_TUNE_FIRST_READ, /* most programs say little */
+  READ_SIZE = JR_TUNE_READ,
   READ_BUDGET = 256 * 1024,
   DRAIN_BUDGET = 16 * 1024 * 1024, /* another process may still write */
   LARGE_PIPE = 1024 * 1024

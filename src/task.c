@@ -39,12 +39,8 @@
 #include "glue.h"
 #include "rt.h"
 #include "status.h"
+#include "tune.h"
 #include "wait.h"
-
-/* A turn of the loop resumes for at most this long, then I/O has its turn. The clock is read once
- * in CLOCK_EVERY resumes. */
-enum { CLOCK_EVERY = 64 };
-#define TURN_BUDGET_NS (JR_MS / 2)
 
 #define TASK_META "jobrun.task"
 
@@ -372,6 +368,8 @@ static void resume(jobrun *rt, jr_task *t) {
   lua_State *co = t->co;
   int32_t slot = t->slot;
   int results, args = lua_status(co) == LUA_YIELD ? 0 : lua_gettop(co) - 1;
+  if (JR_TUNE_GC_EVERY && rt->resumed % (JR_TUNE_GC_EVERY + 1) == JR_TUNE_GC_EVERY)
+    lua_gc(rt->L, LUA_GCCOLLECT);
   t->state = JR_TASK_RUNNING;
   rt->cur = t;
   rt->resumed++;
@@ -403,12 +401,13 @@ static int64_t look_at_clock(jobrun *rt) {
   return now;
 }
 
+/* A turn of the loop resumes for at most JR_TUNE_TURN_NS, then I/O has its turn. */
 bool jr_pump(jobrun *rt) {
   if (!rt->ready_first || rt->cur) return false; /* cur: a script turned the loop by itself */
-  int64_t end = look_at_clock(rt) + TURN_BUDGET_NS;
+  int64_t end = look_at_clock(rt) + JR_TUNE_TURN_NS;
   for (unsigned n = 1; rt->ready_first; n++) {
     resume(rt, dequeue(rt));
-    if (n % CLOCK_EVERY == 0 && look_at_clock(rt) >= end) break;
+    if (n % JR_TUNE_RESUMES == 0 && look_at_clock(rt) >= end) break;
   }
   if (!rt->ready_first) uv_idle_stop(&rt->idle);
   return rt->ready_first != NULL;
