@@ -20,14 +20,6 @@
 
 #include <uv.h>
 
-#if defined(__SANITIZE_THREAD__)
-#define FORKS 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FORKS 1
-#endif
-#endif
-
 enum { MAX_FDS = 16, FIRST_FREE_FD = 64, PASSWD_BUFFER = 16384 };
 #define USUAL_PATH     "/usr/local/bin:/usr/bin:/bin"
 #define CLOEXEC_RANGE  (1U << 2) /* CLOSE_RANGE_CLOEXEC */
@@ -53,6 +45,7 @@ struct child {
   const jr_spawn_spec *spec;
   int fault_fd;
   pid_t parent;
+  volatile bool shares_memory; /* set by the child; the parent sees it if vfork was a vfork */
 };
 
 static void __attribute__((noreturn)) give_up(const struct child *c, jr_spawn_step step) {
@@ -118,9 +111,10 @@ static void die_with_parent(const struct child *c) {
   if (getppid() != c->parent) _exit(127);
 }
 
-static void __attribute__((noreturn, noinline)) run_child(const struct child *c) {
+static void __attribute__((noreturn, noinline)) run_child(struct child *c) {
   const jr_spawn_spec *spec = c->spec;
   sigset_t none;
+  c->shares_memory = true;
   if (setpgid(0, 0) < 0) give_up(c, JR_STEP_GROUP);
   if (spec->publish) atomic_store(spec->publish, (int32_t)getpid());
   place_fds(c);
@@ -140,7 +134,7 @@ static void __attribute__((noreturn, noinline)) run_child(const struct child *c)
 
 /* A pipe whose write end lies above all targets. */
 static int open_fault_pipe(int ends[2]) {
-  if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) return -errno;
   if (ends[1] >= MAX_FDS) return 0;
   int high = fcntl(ends[1], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
   int error = errno;
@@ -151,10 +145,13 @@ static int open_fault_pipe(int ends[2]) {
   return -error;
 }
 
-/* 0 if exec closed the pipe, else the status that came through it. */
-static int read_fault(int fd, jr_spawn_step *step) {
+/* 0 if nothing came through the pipe, else the status that did. After a vfork the child has
+ * exec'ed or left when we come here, so what it had to say is in the pipe; to wait for the end
+ * would cost a switch, as exec wakes us before it closes fds. After a fork one has to wait. */
+static int read_fault(int fd, bool has_gone_on, jr_spawn_step *step) {
   struct fault fault;
   ssize_t n;
+  if (!has_gone_on) fcntl(fd, F_SETFL, 0);
   do n = read(fd, &fault, sizeof fault);
   while (n < 0 && errno == EINTR);
   if (n != sizeof fault) return 0;
@@ -166,15 +163,11 @@ static void reap(pid_t pid) {
   while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
 }
 
-static pid_t fork_child(const struct child *c) {
+static pid_t fork_child(struct child *c) {
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
-#ifdef FORKS
-  pid_t pid = fork();
-#else
   pid_t pid = vfork();
-#endif
   if (pid == 0) run_child(c);
   int error = errno;
   pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -187,7 +180,7 @@ static int start(const jr_spawn_spec *spec, const int ends[2], pid_t *out, jr_sp
   pid_t pid = fork_child(&c);
   int status = pid < 0 ? -errno : 0;
   close(ends[1]);
-  if (status == 0) status = read_fault(ends[0], step);
+  if (status == 0) status = read_fault(ends[0], c.shares_memory, step);
   close(ends[0]);
   if (status == 0)
     *out = pid;

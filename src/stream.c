@@ -126,6 +126,7 @@ static ssize_t read_once(jr_stream *s, bool *filled) {
   size_t room;
   char *to = jr_lines_reserve(&s->lines, s->bytes < READ_SIZE ? FIRST_READ : READ_SIZE, &room);
   if (!to) return UV_ENOMEM;
+  if (room > READ_SIZE) room = READ_SIZE; /* what was read is to be in the cache when it is split */
   ssize_t n;
   do n = read(s->fd, to, room);
   while (n < 0 && errno == EINTR);
