@@ -33,6 +33,13 @@ static int task_spawn(lua_State *L) {
   return 1;
 }
 
+/* begin(fn, ...) → task, which runs up to its first wait even if it is cancelled before */
+static int task_begin(lua_State *L) {
+  check_function(L, 1, "spawn");
+  jr_spawn(L, jr_of(L)->cur, lua_gettop(L) - 1, JR_SPAWN_BEGINS);
+  return 1;
+}
+
 /* sleep(seconds) */
 static int task_sleep(lua_State *L) {
   return jr_task_sleep(L, jr_check_duration(L, 1, "sleep"));
@@ -140,10 +147,10 @@ static int task_tostring(lua_State *L) {
 }
 
 int jr_open_task(lua_State *L) {
-  static const luaL_Reg functions[] = {{"spawn", task_spawn},     {"sleep", task_sleep},
-                                       {"yield", task_yield},     {"timeout", task_timeout},
-                                       {"scope", task_scope},     {"shield", task_shield},
-                                       {"current", task_current}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"spawn", task_spawn},   {"begin", task_begin},     {"sleep", task_sleep},
+      {"yield", task_yield},   {"timeout", task_timeout}, {"scope", task_scope},
+      {"shield", task_shield}, {"current", task_current}, {NULL, NULL}};
   static const luaL_Reg methods[] = {
       {"await", method_await}, {"cancel", method_cancel}, {"detach", method_detach}, {NULL, NULL}};
   static const luaL_Reg meta[] = {

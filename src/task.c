@@ -227,7 +227,7 @@ static int after_body(lua_State *L, int status, lua_KContext ctx) {
 
 static int trampoline(lua_State *L) {
   jr_task *t = lua_touserdata(L, AT_TASK);
-  if (t->cancelled) { /* before it ever ran: it never will */
+  if (t->cancelled && !t->begins) { /* before it ever ran: it never will */
     lua_settop(L, AT_HANDLER);
     jr_cause_push(L, t);
     return after_body(L, LUA_ERRRUN, 0);
@@ -241,6 +241,7 @@ static int trampoline(lua_State *L) {
 static void init_task(jr_task *t, jr_task *parent, int flags) {
   *t = (jr_task){.parent = parent,
                  .shielded = flags & JR_SPAWN_SHIELD,
+                 .begins = (flags & JR_SPAWN_BEGINS) != 0,
                  .supervisor = (flags & JR_SPAWN_SUPERVISOR) != 0,
                  .timer.fire = jr_wait_on_timer};
 }
@@ -405,8 +406,10 @@ static int64_t look_at_clock(jobrun *rt) {
 bool jr_pump(jobrun *rt) {
   if (!rt->ready_first || rt->cur) return false; /* cur: a script turned the loop by itself */
   int64_t end = look_at_clock(rt) + JR_TUNE_TURN_NS;
+  rt->gives_way = false;
   for (unsigned n = 1; rt->ready_first; n++) {
     resume(rt, dequeue(rt));
+    if (rt->gives_way) break;
     if (n % JR_TUNE_RESUMES == 0 && look_at_clock(rt) >= end) break;
   }
   if (!rt->ready_first) uv_idle_stop(&rt->idle);

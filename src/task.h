@@ -76,6 +76,7 @@ struct jr_task {
   bool supervisor : 1; /* failures of children stop here: logged, siblings untouched */
   bool escaped : 1;    /* coroutine.running() gave its coroutine away: do not recycle */
   bool named : 1;      /* a name is in rt's names table */
+  bool begins : 1;     /* see JR_SPAWN_BEGINS */
   bool has_cause : 1;  /* a failed child's error is in rt's causes table */
 };
 
@@ -95,6 +96,7 @@ void jr_tasks_fini(struct jobrun *rt);
 enum {
   JR_SPAWN_SHIELD = 1,     /* cancellation of the parent reaches it only after the grace */
   JR_SPAWN_SUPERVISOR = 2, /* failures of its children are logged, not raised */
+  JR_SPAWN_BEGINS = 8,     /* runs up to its first wait even if it was cancelled before */
   JR_SPAWN_OBSERVED = 4 /* documents that the caller puts a watch on it, which takes the failure */
 };
 
@@ -161,6 +163,20 @@ jr_task *jr_task_check(lua_State *L, int arg);
 /* These suspend; call them as `return jr_task_…(…)`. */
 int jr_task_sleep(lua_State *L, int64_t ns);
 int jr_task_yield(lua_State *L);
+
+/* How long the current task has been running in one go. Zeroed at first; one for each loop. */
+typedef struct jr_slice {
+  uint64_t resumed; /* the resume it is about */
+  int64_t end_ns;
+} jr_slice;
+
+/* True when a C function that calls Lua again and again should give way: the task has run for
+ * JR_TUNE_SLICE_NS since the first question after its last resume. */
+bool jr_slice_is_over(struct jobrun *rt, jr_slice *slice);
+
+/* Lets the loop turn once, timers and files included; then `k` goes on, which begins with jr_unpark
+ * (it does not raise: ask for `cancelled`). */
+int jr_give_way_k(lua_State *L, lua_KContext ctx, lua_KFunction k);
 
 /* Waits for the task at stack index 1: its results, or its error raised. INT64_MAX = no deadline;
  * past it kind "timeout" is raised and the task goes on. */

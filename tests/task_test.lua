@@ -147,7 +147,7 @@ function test_a_deep_chain_is_cancelled_without_recursion()
     sleep(60)
   end
   local t = spawn(nest)
-  require("jobrun.testing").wait_for(function() return depth == 20000 end)
+  require("jobrun.testing").wait_for(function() return depth == 20000 end, 50)
   t:cancel()
   lu.assertEquals(kind_of(t.await, t), "cancelled")
 end

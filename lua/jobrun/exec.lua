@@ -206,9 +206,6 @@ local Handle = {}
 local function work(self)
   local ok, outcome = pcall(follow, self.options, self.process)
   if ok then return true, outcome end
-  while not self.task do -- whoever called start has yet to say whether it reads
-    task.yield()
-  end
   if not self.is_read or err.is(outcome, "cancelled") then error(outcome, 0) end
   return false, outcome
 end
@@ -292,7 +289,7 @@ end
 ---object: kind "exit", "signal", "timeout", "not_found", "permission" or "spawn". (suspends)
 ---@overload fun(opts: jobrun.exec.Options): jobrun.exec.Result
 M.exec = setmetatable({
-  ---Starts a program in a child task, and gives its handle. (suspends)
+  ---Starts a program in a child task, and gives its handle.
   ---@param opts jobrun.exec.Options
   ---@return jobrun.exec.Handle
   start = start,

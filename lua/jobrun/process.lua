@@ -48,7 +48,7 @@
 -- p:signal("SIGUSR1"): to the group, false if it is gone; p:is_running(); p:elapsed(). A handle
 -- that is closed (waits until the child is gone) or collected (does not wait) ends a live child.
 --
--- process.follow(p, fn, ...) → a child task that runs fn(...), which calls p:run. (suspends)
+-- process.follow(p, fn, ...) → a child task that runs fn(...), which calls p:run.
 --
 -- Times are real ones, also under the virtual clock.
 --
@@ -56,7 +56,7 @@
 
 local core = require "jobrun.core.proc"
 local err = require "jobrun.core.error"
-local task = require "jobrun.task"
+local task_core = require "jobrun.core.task"
 
 local M = {}
 
@@ -126,22 +126,16 @@ function M.start(spec)
   return setmetatable({ handle = handle, pid = pid }, Process)
 end
 
----Starts `fn(...)`, which is to call p:run, as a child task. A task that is cancelled before its
----first line never runs, and the process would have nobody: so this waits until the task has begun,
----and ends the process if it could not. (suspends)
+---Starts `fn(...)`, which is to call p:run, as a child task. It begins even if it is cancelled before
+---it ever ran, so that the process always has somebody who ends it.
 ---@param p jobrun.process
 ---@param fn function
 ---@return jobrun.Task
 function M.follow(p, fn, ...)
-  local has_begun = false
-  local follower = task.spawn(function(...)
-    has_begun = true
+  return task_core.begin(function(...)
+    local _ <close> = p
     return fn(...)
   end, ...)
-  local ok, e = pcall(task.yield)
-  if not has_begun then p:close() end
-  if not ok then error(e, 0) end
-  return follower
 end
 
 ---Follows it to its end; suspends. Once per process.
