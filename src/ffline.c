@@ -43,36 +43,51 @@ static size_t context(const char *p, const char *end) {
   return memmem(p, (size_t)(close - p), " @ 0x", 5) ? (size_t)(close - p) + 2 : 0;
 }
 
-/* Cuts the level's tag out by moving what stands before it up to what stands behind. */
-static bool cut_level(jr_ffline *out, jr_fflevel *level) {
-  char *p = out->text, *end = p + out->len;
+/* The length of the level's tag, behind up to two contexts; `*before` is how long these are. */
+static size_t find_level(const char *text, size_t size, jr_fflevel *level, size_t *before) {
+  const char *p = text, *end = p + size;
   size_t tag = level_tag(p, end, " ", level);
   for (int i = 0; i < MAX_CONTEXTS && tag == 0; i++) {
     size_t len = context(p, end);
-    if (len == 0) return false;
+    if (len == 0) return 0;
     p += len;
     tag = level_tag(p, end, " ", level);
   }
+  *before = (size_t)(p - text);
+  return tag;
+}
+
+/* Cuts the level's tag out by moving what stands before it up to what stands behind. */
+static bool cut_level(jr_ffline *out, jr_fflevel *level) {
+  size_t before, tag = find_level(out->text, out->len, level, &before);
   if (tag == 0) return false;
-  memmove(out->text + tag, out->text, (size_t)(p - out->text));
+  memmove(out->text + tag, out->text, before);
   out->text += tag;
   out->len -= tag;
   return true;
 }
 
 /* The level in `x264 [error]: text`, which ends with this line. */
-static void read_encoder_level(jr_ffline *out) {
-  const char *p = out->text, *end = p + out->len;
-  if (starts(p, end, "x264 [") || starts(p, end, "x265 [")) level_tag(p + 5, end, ":", &out->level);
+static void read_encoder_level(const char *p, size_t len, jr_fflevel *level) {
+  const char *end = p + len;
+  if (starts(p, end, "x264 [") || starts(p, end, "x265 [")) level_tag(p + 5, end, ":", level);
 }
 
 void jr_ffline_parse(char *line, size_t len, jr_fflevel *level, jr_ffline *out) {
   *out = (jr_ffline){.text = line, .len = len};
   bool tagged = cut_level(out, level);
   out->level = *level;
-  if (!tagged) read_encoder_level(out);
+  if (!tagged) read_encoder_level(out->text, out->len, &out->level);
   const char *end = out->text + out->len;
   out->is_progress = starts(out->text, end, "frame=") || starts(out->text, end, "size=");
   out->is_notable = out->level <= JR_FF_WARNING || out->is_progress ||
                     memmem(out->text, out->len, "Duration:", 9);
+}
+
+jr_fflevel jr_ffline_level(const char *line, size_t len, jr_fflevel *level) {
+  size_t before;
+  if (find_level(line, len, level, &before)) return *level;
+  jr_fflevel own = *level;
+  read_encoder_level(line, len, &own);
+  return own;
 }

@@ -36,6 +36,9 @@ typedef struct jr_ffline {
 /* Takes a line apart, in place. `*level` is the level of the line before and becomes this one's. */
 void jr_ffline_parse(char *line, size_t len, jr_fflevel *level, jr_ffline *out);
 
+/* The level of a line that stays as it is; `*level` as above. */
+jr_fflevel jr_ffline_level(const char *line, size_t len, jr_fflevel *level);
+
 /* "panic" … "trace". Static memory. */
 const char *jr_fflevel_name(jr_fflevel level);
 

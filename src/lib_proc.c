@@ -21,13 +21,19 @@ int jr_open_proc(lua_State *L);
 
 #define PROC_META "jobrun.process"
 
+enum { MAX_LIMITS = 16, IOPRIO_CLASS_SHIFT = 13 };
+
 /* What a handle is in Lua. */
 typedef struct handle {
   jr_proc *p;
   uint8_t mode[JR_PROC_FDS];
   bool ran;
-  int last_fd; /* run: whose lines come first; a stream is left when it has none */
-  int both_fd; /* run: its line is on the stack and still has to go to its handler; 0 = none */
+  int ionice; /* as ioprio_set(2) takes it */
+  int limit_count;
+  jr_spawn_limit limits[MAX_LIMITS];
+  jr_slice slice; /* how long it has handed out lines in one go */
+  int last_fd;    /* run: whose lines come first; a stream is left when it has none */
+  int both_fd;    /* run: its line is on the stack and still has to go to its handler; 0 = none */
 } handle;
 
 enum { MODE_NULL, MODE_INHERIT, MODE_LINES, MODE_CAPTURE, MODE_PULL };
@@ -55,6 +61,12 @@ static jr_stream *check_stream(lua_State *L, const handle *h, int arg) {
 
 static bool is_running(const jr_proc *p) {
   return p->phase == JR_PROC_LIVE || p->phase == JR_PROC_GONE;
+}
+
+/* False where a clean-up or an iterator has to do without waiting. */
+static bool may_wait(lua_State *L) {
+  const jobrun *rt = jr_of(L);
+  return rt->cur && lua_isyieldable(L) && rt->no_park == 0;
 }
 
 /* ---- describing and starting --------------------------------------------------------------- */
@@ -86,6 +98,56 @@ static int proc_stream(lua_State *L) {
   s->is_fflog = lua_toboolean(L, 6);
   s->hold = mode != MODE_CAPTURE;
   if (mode == MODE_PULL) s->taker = &s->reader;
+  return 0;
+}
+
+static handle *check_new(lua_State *L, int arg) {
+  handle *h = luaL_checkudata(L, arg, PROC_META);
+  luaL_argcheck(L, h->p->phase == JR_PROC_NEW, arg, "already started");
+  return h;
+}
+
+/* drops(handle, fd): lines that wait for too long are left out */
+static int proc_drops(lua_State *L) {
+  check_stream(L, check_new(L, 1), 2)->drops = true;
+  return 0;
+}
+
+/* connect(from, to): from's stdout is to's stdin */
+static int proc_connect(lua_State *L) {
+  int status = jr_proc_connect(check_new(L, 1)->p, check_new(L, 2)->p);
+  return status < 0 ? jr_raise_status(L, "pipe", status) : 0;
+}
+
+/* input_pipe(handle): its stdin is what `write` gives */
+static int proc_input_pipe(lua_State *L) {
+  check_new(L, 1)->p->stdio[0] = JR_STDIO_PIPE;
+  return 0;
+}
+
+/* ionice(handle, class, level) */
+static int proc_ionice(lua_State *L) {
+  handle *h = check_new(L, 1);
+  h->ionice = (int)(luaL_checkinteger(L, 2) << IOPRIO_CLASS_SHIFT | luaL_checkinteger(L, 3));
+  return 0;
+}
+
+static rlim_t check_limit(lua_State *L, int arg) {
+  lua_Integer n = luaL_checkinteger(L, arg);
+  return n < 0 ? RLIM_INFINITY : (rlim_t)n;
+}
+
+/* rlimit(handle, name, soft, hard); -1 = unlimited */
+static int proc_rlimit(lua_State *L) {
+  static const char *const names[] = {"as",     "core",  "cpu", "data",  "fsize", "memlock",
+                                      "nofile", "nproc", "rss", "stack", NULL};
+  static const int resources[] = {RLIMIT_AS,    RLIMIT_CORE,    RLIMIT_CPU,    RLIMIT_DATA,
+                                  RLIMIT_FSIZE, RLIMIT_MEMLOCK, RLIMIT_NOFILE, RLIMIT_NPROC,
+                                  RLIMIT_RSS,   RLIMIT_STACK};
+  handle *h = check_new(L, 1);
+  int resource = resources[luaL_checkoption(L, 2, NULL, names)];
+  luaL_argcheck(L, h->limit_count < MAX_LIMITS, 2, "too many");
+  h->limits[h->limit_count++] = (jr_spawn_limit){resource, {check_limit(L, 3), check_limit(L, 4)}};
   return 0;
 }
 
@@ -162,11 +224,21 @@ static void set_input(lua_State *L, jr_proc *p, int arg) {
   }
 }
 
+/* input_file(handle, path) → true; or nil, kind, code, step, text */
+static int proc_input_file(lua_State *L) {
+  handle *h = check_new(L, 1);
+  int status = jr_proc_open_input(h->p, luaL_checkstring(L, 2));
+  if (status < 0) return push_failure(L, status, JR_STEP_FDS);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
 /* start(handle, argv, env, stdin, cwd, user, umask, nice, grace) → pid; or nil, kind, code, step,
  * text. A task that was cancelled starts nothing, and where nothing can wait, nothing can follow.
  */
 static int proc_start(lua_State *L) {
-  jr_proc *p = check_handle(L)->p;
+  handle *h = check_handle(L);
+  jr_proc *p = h->p;
   jr_check_park(L, "process");
   char path[4096];
   jr_spawn_user user;
@@ -179,6 +251,9 @@ static int proc_start(lua_State *L) {
                         .has_umask = !lua_isnil(L, 7),
                         .umask = (mode_t)luaL_optinteger(L, 7, 0),
                         .nice = (int)luaL_optinteger(L, 8, 0),
+                        .ionice = h->ionice,
+                        .limits = h->limits,
+                        .limit_count = h->limit_count,
                         .path = path};
   p->grace_ns = jr_check_duration(L, 9, "grace");
   const char *user_name = luaL_optstring(L, 6, NULL);
@@ -344,11 +419,22 @@ static int fail_run(lua_State *L, handle *h) {
   return raise_when_over(L, LUA_OK, (lua_KContext)h);
 }
 
-/* The loop. `status` is that of the handler that ended while this function was suspended. */
+/* After a turn of the loop. A task that was cancelled meanwhile tells the process. */
+static int on_way_given(lua_State *L, int status, lua_KContext ctx) {
+  handle *h = (handle *)ctx;
+  (void)status;
+  if (jr_task_current(L)->cancelled && !h->p->discards) jr_proc_cancel(h->p);
+  jr_unpark(L);
+  return run_more(L, LUA_OK, ctx);
+}
+
+/* The loop. A storm of lines lets others run between two of them. `status` is that of the handler
+ * that ended while this function was suspended. */
 static int run_more(lua_State *L, int status, lua_KContext ctx) {
   handle *h = (handle *)ctx;
   for (;;) {
     if (status != LUA_OK && status != LUA_YIELD) return fail_run(L, h);
+    if (jr_slice_is_over(h->p->rt, &h->slice)) return jr_give_way_k(L, ctx, on_way_given);
     int nargs = push_call(L, h);
     if (nargs == 0) return wait_for_lines(L, h);
     status = lua_pcallk(L, nargs, 0, AT_TRACE, ctx, run_more);
@@ -401,6 +487,12 @@ static int on_line_woken(lua_State *L, int status, lua_KContext ctx) {
   return next_line(L);
 }
 
+/* A reader that never waits gives way all the same. It takes part in cancellation, too. */
+static int give_way_between(lua_State *L) {
+  jr_check_park(L, "lines");
+  return jr_give_way_k(L, 0, on_line_woken);
+}
+
 static int after_end(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   (void)ctx;
@@ -411,8 +503,11 @@ static int after_end(lua_State *L, int status, lua_KContext ctx) {
 /* The iterator: → line, level; nil at the end. Its upvalues are the handle, which keeps the
  * stream alive, the stream, and a function to call at the end, or nil. */
 static int next_line(lua_State *L) {
+  handle *h = lua_touserdata(L, lua_upvalueindex(1));
   jr_stream *s = lua_touserdata(L, lua_upvalueindex(2));
   jr_line line;
+  bool has_more = jr_lines_unread(&s->lines) > 0;
+  if (has_more && jr_slice_is_over(jr_of(L), &h->slice) && may_wait(L)) return give_way_between(L);
   if (jr_stream_next(s, &line)) {
     lua_pushlstring(L, line.text, line.len);
     if (line.level < 0) return 1;
@@ -444,6 +539,42 @@ static int proc_lines(lua_State *L) {
   return 1;
 }
 
+/* ---- writing ------------------------------------------------------------------------------- */
+
+static const jr_wait_ops write_ops = {.name = "write"};
+
+/* → true; false: nobody reads it any more */
+static int on_written(lua_State *L, int status, lua_KContext ctx) {
+  jr_feed *f = jr_proc_feed(((handle *)ctx)->p);
+  if (status == LUA_YIELD) jr_unpark(L);
+  if (jr_feed_is_busy(f)) return jr_park_k(L, &f->writer, ctx, on_written);
+  lua_pushboolean(L, f->fd >= 0);
+  return 1;
+}
+
+/* write(handle, bytes): suspends until the pipe has taken them */
+static int proc_write(lua_State *L) {
+  handle *h = check_handle(L);
+  size_t len;
+  const char *bytes = luaL_checklstring(L, 2, &len);
+  jr_check_park(L, "write");
+  jr_feed *f = jr_proc_feed(h->p);
+  luaL_argcheck(L, f, 1, "its stdin is no pipe");
+  if (jr_feed_is_busy(f))
+    return jr_raise(L, "usage", 0, 1, "write: another task is writing to this program");
+  f->writer.ops = &write_ops;
+  int status = jr_feed_add(f, bytes, len);
+  if (status < 0 && status != UV_EPIPE) return jr_raise_status(L, "write", status);
+  return on_written(L, LUA_OK, (lua_KContext)h);
+}
+
+/* finish(handle): its stdin ends behind what was written */
+static int proc_finish(lua_State *L) {
+  jr_feed *f = jr_proc_feed(check_handle(L)->p);
+  if (f) jr_feed_end(f);
+  return 0;
+}
+
 /* ---- looking, ending ----------------------------------------------------------------------- */
 
 /* tail(handle, fd) → lines, levels */
@@ -462,6 +593,13 @@ static int proc_tail(lua_State *L) {
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   return 2;
+}
+
+/* dropped(handle, fd) → how many lines were left out */
+static int proc_dropped(lua_State *L) {
+  const jr_stream *s = check_stream(L, check_handle(L), 2);
+  lua_pushinteger(L, (lua_Integer)s->dropped);
+  return 1;
 }
 
 /* captured(handle, fd) → bytes, was it cut */
@@ -498,11 +636,9 @@ static int on_closed(lua_State *L, int status, lua_KContext ctx) {
  * clean-up: it waits in a cancelled task too. */
 static int proc_close(lua_State *L) {
   handle *h = check_handle(L);
-  jobrun *rt = jr_of(L);
   if (!is_running(h->p)) return 0;
   jr_proc_cancel(h->p);
-  bool may_wait = rt->cur && lua_isyieldable(L) && rt->no_park == 0;
-  if (!may_wait || jr_wait_is_open(&h->p->wait)) return 0;
+  if (!may_wait(L) || jr_wait_is_open(&h->p->wait)) return 0;
   h->p->wait.ops = &run_ops;
   return on_closed(L, LUA_OK, (lua_KContext)h);
 }
@@ -547,13 +683,29 @@ static int proc_gc(lua_State *L) {
 }
 
 int jr_open_proc(lua_State *L) {
-  static const luaL_Reg functions[] = {{"new", proc_new},           {"stream", proc_stream},
-                                       {"start", proc_start},       {"run", proc_run},
-                                       {"lines", proc_lines},       {"tail", proc_tail},
-                                       {"captured", proc_captured}, {"capture", proc_capture},
-                                       {"stop", proc_stop},         {"close", proc_close},
-                                       {"signal", proc_signal},     {"is_running", proc_is_running},
-                                       {"elapsed", proc_elapsed},   {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"new", proc_new},
+                                       {"stream", proc_stream},
+                                       {"start", proc_start},
+                                       {"run", proc_run},
+                                       {"lines", proc_lines},
+                                       {"tail", proc_tail},
+                                       {"captured", proc_captured},
+                                       {"capture", proc_capture},
+                                       {"stop", proc_stop},
+                                       {"close", proc_close},
+                                       {"signal", proc_signal},
+                                       {"is_running", proc_is_running},
+                                       {"elapsed", proc_elapsed},
+                                       {"drops", proc_drops},
+                                       {"dropped", proc_dropped},
+                                       {"connect", proc_connect},
+                                       {"input_pipe", proc_input_pipe},
+                                       {"input_file", proc_input_file},
+                                       {"write", proc_write},
+                                       {"finish", proc_finish},
+                                       {"ionice", proc_ionice},
+                                       {"rlimit", proc_rlimit},
+                                       {NULL, NULL}};
   jr_procs *procs;
   if (jr_procs_open(jr_of(L), &procs) < 0) jr_raise_status(L, "process", UV_ENOMEM);
   luaL_newmetatable(L, PROC_META);

@@ -101,3 +101,33 @@ bool jr_lines_next(jr_lines *l, char **line, size_t *len) {
   }
   return true;
 }
+
+/* Behind the end of the line that begins at `at`, or 0: there is no whole one. One whose \r is the
+ * last byte may still get a \n. */
+static size_t line_end(const jr_lines *l, size_t at, size_t *len) {
+  size_t i = at;
+  while (i < l->end && l->data[i] != '\n' && l->data[i] != '\r') i++;
+  if (i == l->end || (l->data[i] == '\r' && i + 1 == l->end)) return 0;
+  *len = i - at;
+  return l->data[i] == '\r' && l->data[i + 1] == '\n' ? i + 2 : i + 1;
+}
+
+size_t jr_lines_thin(jr_lines *l, size_t target,
+                     bool (*may_drop)(void *data, const char *line, size_t len), void *data) {
+  if (l->skip_lf) swallow_lf(l);
+  size_t from = l->start, to = l->start, dropped = 0, len;
+  for (size_t next; l->end - from + (to - l->start) > target; from = next) {
+    next = line_end(l, from, &len);
+    if (!next) break;
+    if (!may_drop || may_drop(data, l->data + from, len)) {
+      dropped++;
+      continue;
+    }
+    memmove(l->data + to, l->data + from, next - from);
+    to += next - from;
+  }
+  memmove(l->data + to, l->data + from, l->end - from);
+  l->end = to + (l->end - from);
+  l->lf = l->cr = l->start;
+  return dropped;
+}

@@ -50,6 +50,12 @@ void jr_lines_finish(jr_lines *l);
  * reserve. False: there is none (yet). */
 bool jr_lines_next(jr_lines *l, char **line, size_t *len);
 
+/* Takes whole lines out, oldest first, of those that `may_drop` (NULL: all) says yes to, until at
+ * most `target` bytes are left. Every line up to there is shown to it once, in order. Returns how
+ * many went. */
+size_t jr_lines_thin(jr_lines *l, size_t target,
+                     bool (*may_drop)(void *data, const char *line, size_t len), void *data);
+
 /* Forgets the bytes not yet taken. */
 void jr_lines_clear(jr_lines *l);
 

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,7 +28,8 @@
 #define FIRST_LOOK (1 * JR_MS)  /* at the rest of a group; doubles up to LAST_LOOK */
 #define LAST_LOOK  (100 * JR_MS)
 #define NEVER      INT64_MAX
-#define PIDFD_WAIT 3 /* P_PIDFD, which older headers lack */
+#define STAGE_PIPE (1024 * 1024) /* bytes between two stages */
+#define PIDFD_WAIT 3             /* P_PIDFD, which older headers lack */
 
 static int64_t now_ns(void) {
   return (int64_t)uv_hrtime();
@@ -79,6 +81,7 @@ jr_proc *jr_proc_new(jr_procs *procs) {
   p->deadline_ns = p->kill_ns = p->give_up_ns = p->idle_ns = p->look_ns = NEVER;
   p->exit_code = -1;
   for (int fd = 0; fd < 3; fd++) p->stdio[fd] = JR_STDIO_NULL;
+  for (int fd = 0; fd < JR_PROC_FDS; fd++) p->given[fd] = -1;
   jr_list_init(&p->link);
   return p;
 }
@@ -95,8 +98,47 @@ jr_stream *jr_proc_add_stream(jr_proc *p, int fd, uint32_t keep, size_t limit) {
   return s;
 }
 
+static void close_given(jr_proc *p) {
+  for (int fd = 0; fd < JR_PROC_FDS; fd++) {
+    if (p->given[fd] >= 0) close(p->given[fd]);
+    p->given[fd] = -1;
+  }
+}
+
+void jr_proc_give_fd(jr_proc *p, int fd, int own) {
+  if (p->given[fd] >= 0) close(p->given[fd]);
+  p->given[fd] = own;
+  p->stdio[fd] = JR_STDIO_GIVEN;
+}
+
+int jr_proc_connect(jr_proc *from, jr_proc *to) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
+  fcntl(ends[1], F_SETPIPE_SZ, STAGE_PIPE); /* refused where the user has too many: no harm */
+  jr_proc_give_fd(from, 1, ends[1]);
+  jr_proc_give_fd(to, 0, ends[0]);
+  return 0;
+}
+
+/* O_NONBLOCK so that a named pipe without a writer does not hold us up; then it is refused. */
+int jr_proc_open_input(jr_proc *p, const char *path) {
+  struct stat st;
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) return -errno;
+  int status = fstat(fd, &st) < 0 ? -errno : 0;
+  if (status == 0 && S_ISDIR(st.st_mode)) status = UV_EISDIR;
+  if (status == 0 && !S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode)) status = UV_EINVAL;
+  if (status == 0 && fcntl(fd, F_SETFL, O_RDONLY) < 0) status = -errno;
+  if (status == 0)
+    jr_proc_give_fd(p, 0, fd);
+  else
+    close(fd);
+  return status;
+}
+
 static void free_proc(jr_proc *p) {
   jr_mem *mem = &p->rt->mem;
+  close_given(p);
   for (int fd = 0; fd < JR_PROC_FDS; fd++) {
     if (!p->streams[fd]) continue;
     jr_stream_fini(p->streams[fd]);
@@ -171,7 +213,9 @@ static void close_streams(jr_proc *p) {
     jr_stream_close(s);
     wake_taker(s);
   }
-  if (p->feed) jr_feed_close(p->feed);
+  if (!p->feed) return;
+  jr_feed_close(p->feed);
+  jr_wake(&p->feed->writer, 0);
 }
 
 static void become_over(jr_proc *p) {
@@ -373,8 +417,13 @@ static void on_stream_change(jr_stream *s) {
   settle(p);
 }
 
+/* Whether a program reads its input is its own business. */
 static void on_feed_change(jr_feed *f) {
-  (void)f; /* whether a program read its input is its own business */
+  jr_wake(&f->writer, 0);
+}
+
+jr_feed *jr_proc_feed(jr_proc *p) {
+  return p->feed && p->stdio[0] == JR_STDIO_PIPE && !p->input ? p->feed : NULL;
 }
 
 /* ---- the start ----------------------------------------------------------------------------- */
@@ -416,6 +465,9 @@ static int plumb(jr_proc *p, struct plumbing *pl, int fd) {
   case JR_STDIO_PIPE:
     status = fd == 0 ? open_feed(p, &pl->ends[fd]) : jr_stream_pipe(p->streams[fd], &pl->ends[fd]);
     pl->fds[fd] = status < 0 ? status : pl->ends[fd];
+    break;
+  case JR_STDIO_GIVEN:
+    pl->fds[fd] = p->given[fd];
     break;
   }
   pl->count = fd + 1;
@@ -490,6 +542,7 @@ int jr_proc_start(jr_proc *p, jr_spawn_spec *spec, jr_spawn_step *step) {
   spec->fd_count = pl.count;
   if (status == 0) status = launch(p, spec, step);
   close_ends(&pl);
+  close_given(p);
   if (status < 0) {
     p->phase = JR_PROC_OVER;
     close_streams(p);

@@ -38,7 +38,8 @@ typedef enum jr_proc_stdio {
   JR_STDIO_CLOSED,
   JR_STDIO_NULL,
   JR_STDIO_INHERIT,
-  JR_STDIO_PIPE /* streams[fd], or for fd 0 the feed */
+  JR_STDIO_PIPE, /* streams[fd], or for fd 0 the feed */
+  JR_STDIO_GIVEN /* given[fd] */
 } jr_proc_stdio;
 
 /* The trade: all processes of a runtime, and its warden. */
@@ -58,7 +59,9 @@ typedef struct jr_proc {
   /* Before the start. */
   uint8_t stdio[JR_PROC_FDS];
   jr_stream *streams[JR_PROC_FDS]; /* owned */
-  const char *input;               /* for fd 0, if that is a pipe; borrowed until the start */
+  int given[JR_PROC_FDS];          /* owned until the start; -1 */
+  const char
+      *input; /* for fd 0, if that is a pipe; borrowed until the start; NULL: jr_proc_write */
   size_t input_len;
   int64_t grace_ns;
   int64_t deadline_ns; /* uv_hrtime past which it is stopped; INT64_MAX = none */
@@ -98,6 +101,17 @@ jr_proc *jr_proc_new(jr_procs *procs);
 /* Its fd `fd` (> 0) becomes a pipe that is read. NULL = out of memory. */
 jr_stream *jr_proc_add_stream(jr_proc *p, int fd, uint32_t keep, size_t limit);
 
+/* What it finds at `fd` is `own`, which becomes p's and is closed with the start. */
+void jr_proc_give_fd(jr_proc *p, int fd, int own);
+
+/* Makes a pipe of the kernel's from `from`'s fd 1 to `to`'s fd 0; both not yet started. 0 or a
+ * negative status. */
+int jr_proc_connect(jr_proc *from, jr_proc *to);
+
+/* Its stdin is a file. 0, or what the system says (UV_EINVAL: one that would have to be waited for,
+ * such as a named pipe). */
+int jr_proc_open_input(jr_proc *p, const char *path);
+
 /* Starts it. `spec` comes without fds and publish, which are p's. 0, or a negative status and the
  * step that failed; then p may be started no more. */
 int jr_proc_start(jr_proc *p, jr_spawn_spec *spec, jr_spawn_step *step);
@@ -108,6 +122,10 @@ void jr_proc_stop(jr_proc *p, int64_t grace_ns);
 
 /* The same, and nobody wants its lines any more. */
 void jr_proc_cancel(jr_proc *p);
+
+/* Its stdin, where that is a pipe without `input`: jr_feed_add, jr_feed_end; NULL otherwise, and
+ * closed when it is over. Then, and whenever all is written, feed->writer is woken. */
+jr_feed *jr_proc_feed(jr_proc *p);
 
 /* Moves its deadline (uv_hrtime); INT64_MAX = none. */
 void jr_proc_set_deadline(jr_proc *p, int64_t deadline_ns);

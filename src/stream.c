@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,10 +79,22 @@ static bool take_log_line(jr_stream *s, char *text, size_t len, jr_line *line) {
   return !ff.is_progress;
 }
 
+/* The line in place of those left out. */
+static void take_notice(jr_stream *s, jr_line *line) {
+  int len =
+      snprintf(s->notice, sizeof s->notice, "%llu lines dropped", (unsigned long long)s->untold);
+  *line = (jr_line){s->notice, (size_t)len, s->is_fflog ? JR_FF_WARNING : -1, false};
+  s->untold = 0;
+}
+
 bool jr_stream_next(jr_stream *s, jr_line *line) {
   char *text;
   size_t len;
   bool keep = true;
+  if (s->untold) {
+    take_notice(s, line);
+    return true;
+  }
   if (!jr_lines_next(&s->lines, &text, &len)) return false;
   if (s->is_fflog)
     keep = take_log_line(s, text, len, line);
@@ -104,7 +117,28 @@ void jr_stream_release(jr_stream *s) {
   if (s->fd >= 0) go_on_reading(s);
 }
 
+/* ---- leaving out --------------------------------------------------------------------------- */
+
+static bool is_chatter(void *data, const char *line, size_t len) {
+  return jr_ffline_level(line, len, data) >= JR_FF_INFO;
+}
+
+/* Makes room for as much again as is kept, so that this is done seldom. */
+static void drop_oldest(jr_stream *s) {
+  jr_fflevel level = s->level;
+  size_t n = 0;
+  if (s->is_fflog) n = jr_lines_thin(&s->lines, JR_STREAM_MAX / 2, is_chatter, &level);
+  if (jr_lines_unread(&s->lines) > JR_STREAM_MAX / 2)
+    n += jr_lines_thin(&s->lines, JR_STREAM_MAX / 2, NULL, NULL);
+  s->dropped += n;
+  s->untold += n;
+}
+
 /* ---- reading ------------------------------------------------------------------------------- */
+
+static bool is_full(const jr_stream *s) {
+  return jr_lines_unread(&s->lines) >= JR_STREAM_MAX;
+}
 
 static void add_to_capture(jr_stream *s, const char *bytes, size_t len) {
   size_t left = s->limit - s->capture.len;
@@ -136,6 +170,7 @@ static ssize_t read_once(jr_stream *s, bool *filled) {
   if (s->limit) add_to_capture(s, to, (size_t)n);
   jr_lines_commit(&s->lines, (size_t)n);
   if (!s->hold) forget_lines(s);
+  if (s->drops && is_full(s)) drop_oldest(s);
   return n;
 }
 
@@ -143,10 +178,6 @@ static void enlarge(jr_stream *s, ssize_t n) {
   if (s->enlarged || n < READ_SIZE) return;
   s->enlarged = true;
   fcntl(s->fd, F_SETPIPE_SZ, LARGE_PIPE); /* refused where the user has too many: no harm */
-}
-
-static bool is_full(const jr_stream *s) {
-  return jr_lines_unread(&s->lines) >= JR_STREAM_MAX;
 }
 
 /* Reads until the pipe is empty, at its end, or `budget` or the room is used up. A read that did
@@ -243,18 +274,53 @@ static bool write_some(jr_feed *f) {
   return false;
 }
 
+/* All is written, or nobody reads it: what comes next? */
+static void rest_or_close(jr_feed *f) {
+  if (!f->goes_on || f->done < f->len)
+    jr_feed_close(f);
+  else if (f->is_polled)
+    uv_poll_stop(&f->poll);
+}
+
 static void on_writable(uv_poll_t *poll, int status, int events) {
   jr_feed *f = jr_container_of(poll, jr_feed, poll);
   (void)events;
   if (status == 0 && write_some(f)) return;
-  jr_feed_close(f);
+  if (status < 0) f->goes_on = false;
+  rest_or_close(f);
   f->on_change(f);
 }
 
+int jr_feed_add(jr_feed *f, const char *data, size_t len) {
+  if (f->fd < 0) return UV_EPIPE;
+  char *copy = jr_mem_dup(&f->rt->mem, data, len);
+  if (!copy) return UV_ENOMEM;
+  if (f->data) jr_mem_free(&f->rt->mem, f->data, f->len + 1);
+  f->data = copy;
+  f->len = len;
+  f->done = 0;
+  if (write_some(f)) {
+    uv_poll_start(&f->poll, UV_WRITABLE, on_writable);
+    return 0;
+  }
+  rest_or_close(f);
+  return f->fd < 0 ? UV_EPIPE : 0;
+}
+
+void jr_feed_end(jr_feed *f) {
+  f->goes_on = false;
+  if (f->fd >= 0 && !jr_feed_is_busy(f)) jr_feed_close(f);
+}
+
 int jr_feed_open(jr_feed *f, jobrun *rt, const char *data, size_t len, int *child_end) {
-  *f = (jr_feed){.rt = rt, .fd = -1, .len = len};
+  *f = (jr_feed){.rt = rt, .fd = -1, .len = len, .goes_on = !data};
   int ends[2], status = open_pipe(ends, 1);
   if (status < 0) return status;
+  if (!data) {
+    f->fd = ends[1];
+    *child_end = ends[0];
+    return 0;
+  }
   f->data = jr_mem_dup(&rt->mem, data, len);
   if (!f->data) {
     close(ends[0]);
@@ -281,7 +347,8 @@ int jr_feed_start(jr_feed *f) {
   }
   f->poll.data = f->rt;
   f->rt->open_uv++;
-  uv_poll_start(&f->poll, UV_WRITABLE, on_writable);
+  f->is_polled = true;
+  if (jr_feed_is_busy(f)) uv_poll_start(&f->poll, UV_WRITABLE, on_writable);
   return 0;
 }
 

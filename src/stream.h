@@ -5,7 +5,9 @@
  * been taken reading goes on. So nothing is lost and memory is bounded, however fast the one and
  * slow the other is. A stream that nobody reads (`hold` off) never stops: its lines go into the
  * tail, its first bytes into the capture, and the rest is forgotten, since a program must never
- * hang in writing what nobody wants.
+ * hang in writing what nobody wants. One that `drops` never stops either: when it is full, the
+ * oldest lines go, of ffmpeg's log first those of level info and below, and where they were a line
+ * tells how many.
  *
  * A pipe and a uv_poll, not a uv_pipe_t: a socketpair, which libuv makes for children, cannot be
  * opened as /dev/fd/3; and when the child is gone the rest can be read here and now. The pipe is
@@ -53,12 +55,15 @@ struct jr_stream {
   int fd;        /* -1: the end was reached, or it was closed */
   bool hold;     /* lines wait for somebody (see above) */
   bool is_fflog; /* lines are of ffmpeg's log */
+  bool drops;    /* lines that wait for too long are left out */
   bool paused, enlarged;
   bool is_cut; /* there was more than the capture took */
   int status;  /* not 0: reading failed, and the stream was closed */
   jr_fflevel level;
-  uint64_t bytes; /* read so far */
-  size_t limit;   /* how much is captured */
+  uint64_t bytes;           /* read so far */
+  uint64_t dropped, untold; /* lines left out; those of them not yet told of */
+  char notice[48];
+  size_t limit; /* how much is captured */
   jr_lines lines;
   jr_tail tail;
   jr_buf capture;
@@ -103,23 +108,40 @@ static inline bool jr_stream_is_over(const jr_stream *s) {
 /* Bytes on their way into a pipe. */
 typedef struct jr_feed {
   jobrun *rt;
-  void (*on_change)(struct jr_feed *f); /* it is over; loop thread, never in Lua */
+  void (*on_change)(
+      struct jr_feed *f); /* all is written, or it is over; loop thread, never in Lua */
   void (*on_closed)(struct jr_feed *f); /* the handle is gone */
   void *owner;
   uv_poll_t poll;
   int fd; /* -1: all written, or the reader is gone */
   char *data;
   size_t len, done;
+  bool goes_on;   /* more may be added: jr_feed_end ends it */
+  bool is_polled; /* the loop has it */
+  jr_wait writer; /* the owner's: a task that waits until all is written */
 } jr_feed;
 
-/* Makes a pipe that gives `len` bytes to its reader, then ends; the bytes are copied. The read end
- * is put into *child_end and is the caller's to close. 0 or a negative status. What fits is written
- * here and now; if that was all, f->fd is -1 already and no handle was opened. */
+/* Makes a pipe that gives `len` bytes to its reader, then ends; the bytes are copied. With data
+ * NULL it is one for jr_feed_add. The read end is put into *child_end and is the caller's to close.
+ * 0 or a negative status. What fits is written here and now; if that was all, f->fd is -1 already
+ * and no handle was opened. */
 int jr_feed_open(jr_feed *f, jobrun *rt, const char *data, size_t len, int *child_end);
 
 /* Gives the rest to the loop; only where something is left. From then on `on_closed` comes once. 0
  * or a negative status (then it is closed, and on_closed will not come). */
 int jr_feed_start(jr_feed *f);
+
+/* Adds bytes, which are copied; only when all before are written. 0, UV_EPIPE (nobody reads any
+ * more) or UV_ENOMEM. */
+int jr_feed_add(jr_feed *f, const char *data, size_t len);
+
+/* True while bytes are on their way. */
+static inline bool jr_feed_is_busy(const jr_feed *f) {
+  return f->fd >= 0 && f->done < f->len;
+}
+
+/* Nothing more will be added: its reader sees the end behind what is there. */
+void jr_feed_end(jr_feed *f);
 
 /* What is not yet written is dropped. A closed one is left alone. */
 void jr_feed_close(jr_feed *f);

@@ -13,6 +13,7 @@ enum {
   JR_TUNE_READ = 16,
   JR_TUNE_RESUMES = 1,  /* resumes between two looks at the clock */
   JR_TUNE_TURN_NS = 0,  /* how long a turn of the loop resumes */
+  JR_TUNE_SLICE_NS = 0, /* how long one task may hand out lines before it gives way */
   JR_TUNE_GC_EVERY = 16 /* a full collection each so many resumes; 0 = never */
 };
 #else
@@ -23,6 +24,7 @@ enum {
   JR_TUNE_READ = 64 * 1024,
   JR_TUNE_RESUMES = 64,
   JR_TUNE_TURN_NS = 500000,
+  JR_TUNE_SLICE_NS = 1000000,
   JR_TUNE_GC_EVERY = 0
 };
 #endif

@@ -15,6 +15,7 @@
 #include "failure.h"
 #include "glue.h"
 #include "rt.h"
+#include "tune.h"
 
 bool jr_wait_is_open(const jr_wait *w) {
   return w->task && w->task->wait == w && w->task->state == JR_TASK_WAITING;
@@ -194,4 +195,22 @@ int jr_task_yield(lua_State *L) {
   begin_wait(L, &t->own);
   jr_wake(&t->own, 0);
   return lua_yieldk(L, 0, 0, on_woken);
+}
+
+/* ---- giving way ---------------------------------------------------------------------------- */
+
+bool jr_slice_is_over(jobrun *rt, jr_slice *slice) {
+  int64_t now = (int64_t)uv_hrtime();
+  if (slice->resumed != rt->resumed) *slice = (jr_slice){rt->resumed, now + JR_TUNE_SLICE_NS};
+  return now >= slice->end_ns;
+}
+
+int jr_give_way_k(lua_State *L, lua_KContext ctx, lua_KFunction k) {
+  jobrun *rt = jr_of(L);
+  jr_task *t = rt->cur;
+  t->own.ops = &yield_ops;
+  begin_wait(L, &t->own);
+  jr_wake(&t->own, 0);
+  rt->gives_way = true;
+  return lua_yieldk(L, 0, ctx, k);
 }
