@@ -126,6 +126,13 @@ function M.start(spec)
   return setmetatable({ handle = handle, pid = pid }, Process)
 end
 
+-- Not at a good end: lines that nobody has pulled yet are still to be had then.
+local Follower = {
+  __close = function(self, e)
+    if e ~= nil then self.process:close() end
+  end,
+}
+
 ---Starts `fn(...)`, which is to call p:run, as a child task. It begins even if it is cancelled before
 ---it ever ran, so that the process always has somebody who ends it.
 ---@param p jobrun.process
@@ -133,7 +140,7 @@ end
 ---@return jobrun.Task
 function M.follow(p, fn, ...)
   return task_core.begin(function(...)
-    local _ <close> = p
+    local _ <close> = setmetatable({ process = p }, Follower)
     return fn(...)
   end, ...)
 end
