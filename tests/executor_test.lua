@@ -555,7 +555,7 @@ end
 
 function test_a_script_may_end_with_calls_running()
   local r = jobrun.exec { require("jobrun.test").program, "-e", [[
-    local loop = spawn(blocking, function() while true do end end)
+    local loop = spawn(blocking, function() while true do local _ = {} end end)
     sleep(0.02)
     loop:cancel()]], check = false }
   lu.assertEquals(r.exit_code, 0)
