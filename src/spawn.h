@@ -9,8 +9,7 @@
  *
  * The child gets the given fds and no other, is the leader of a process group of its own, and is
  * sent SIGTERM when the thread that started it ends. What went wrong in the child comes back
- * through a pipe that exec closes (not through the shared memory: under ThreadSanitizer vfork is
- * fork).
+ * through a pipe (not through the shared memory: under ThreadSanitizer and valgrind vfork is fork).
  *
  * SPDX-License-Identifier: MIT */
 #ifndef JR_SPAWN_H
