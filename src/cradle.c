@@ -10,6 +10,7 @@
 
 #include <lauxlib.h>
 
+#include "glue.h"
 #include "rt.h"
 
 enum { MAX_SITES = 4096, SITE_SIZE = LUA_IDSIZE };
@@ -45,7 +46,7 @@ static bool find_site(lua_State *L, jobrun *rt) {
   lua_Debug ar;
   lua_pushvalue(L, -1);
   lua_getinfo(L, ">S", &ar);
-  bool is_script = *ar.what != 'C' && strncmp(ar.source, "@jobrun", 7) != 0;
+  bool is_script = *ar.what != 'C' && !jr_is_own_source(ar.source);
   if (is_script) {
     rt->site_fn = lua_topointer(L, -1);
     rt->site = site_of(rt, ar.short_src);

@@ -8,8 +8,6 @@
  * SPDX-License-Identifier: MIT */
 #include "dump.h"
 
-#include <string.h>
-
 #include <lauxlib.h>
 
 #include "buf.h"
@@ -23,7 +21,7 @@ static void add_line(jr_buf *out, lua_State *co) {
   lua_Debug ar;
   for (int level = 0; lua_getstack(co, level, &ar); level++) {
     lua_getinfo(co, "Sl", &ar);
-    if (ar.currentline <= 0 || strncmp(ar.source, "@jobrun", 7) == 0) continue;
+    if (ar.currentline <= 0 || jr_is_own_source(ar.source)) continue;
     jr_buf_addf(out, " at %s:%d", ar.short_src, ar.currentline);
     return;
   }

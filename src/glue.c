@@ -60,13 +60,17 @@ static void set_string(lua_State *L, const char *key, const char *value) {
   lua_setfield(L, -2, key);
 }
 
+bool jr_is_own_source(const char *source) {
+  return strncmp(source, "@jobrun/", 8) == 0 || strcmp(source, "@jobrun.lua") == 0;
+}
+
 /* Sets `where` of the error object on top: the first Lua function from `level` outwards that is
  * not one of our own modules, as the user's line is the one to look at. */
 static void set_where(lua_State *L, int level) {
   lua_Debug ar;
   for (; level > 0 && lua_getstack(L, level, &ar); level++) {
     lua_getinfo(L, "Sl", &ar);
-    if (ar.currentline <= 0 || strncmp(ar.source, "@jobrun", 7) == 0) continue;
+    if (ar.currentline <= 0 || jr_is_own_source(ar.source)) continue;
     lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
     lua_setfield(L, -2, "where");
     return;

@@ -18,6 +18,9 @@ struct jobrun;
 /* Makes the error metatable and the module "jobrun.core.error"; once per state (workers too). */
 void jr_errors_open(lua_State *L);
 
+/* True for the chunk name of one of jobrun's own Lua files, whose lines are no user's business. */
+bool jr_is_own_source(const char *source);
+
 /* Pushes an error object. `code` is a status or 0; `level` 1 blames the function that called into
  * C, 2 its caller, 0 nobody. */
 void jr_error_push(lua_State *L, const char *kind, int code, int level, const char *fmt, ...)

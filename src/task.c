@@ -336,17 +336,13 @@ void jr_task_detach(jr_task *task) {
 
 /* ---- the pump ------------------------------------------------------------------------------ */
 
-struct crash {
-  jr_task *task;
-  lua_State *co;
-};
-
 static int pass_crash(lua_State *L) {
-  struct crash *crash = lua_touserdata(L, 1);
+  jr_task *t = lua_touserdata(L, 1);
   luaL_checkstack(L, 8, NULL);
-  lua_xmove(crash->co, L, 1);
-  jr_cause_forget(L, crash->task);
-  if (jr_chain_is_empty(&crash->task->watches)) pass_to_parent(L, crash->task, -1);
+  lua_pushvalue(t->co, -1);
+  lua_xmove(t->co, L, 1);
+  jr_cause_forget(L, t);
+  if (jr_chain_is_empty(&t->watches)) pass_to_parent(L, t, -1);
   return 0;
 }
 
@@ -360,8 +356,11 @@ static void on_crash(jobrun *rt, jr_task *t) {
     jr_task_cancel(child, "its parent failed");
     jr_task_detach(child);
   }
-  jr_call_protected(rt, pass_crash, &(struct crash){t, co});
+  jr_call_protected(rt, pass_crash, t);
+  int top = lua_gettop(rt->L);
+  if (lua_checkstack(rt->L, 4)) lua_xmove(co, rt->L, 1); /* where the watches look for it */
   leave(rt, t, JR_TASK_FAILED, rt->L);
+  lua_settop(rt->L, top);
   lua_resetthread(co);
 }
 

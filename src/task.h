@@ -112,7 +112,7 @@ int jr_spawn_ref(struct jobrun *rt, int fn_ref, int (*push_args)(lua_State *L, v
 
 /* Calls `on_end` on the loop thread, inside the pump, when the task has ended: its outcome is
  * task->state; the error value, if it failed or was cancelled, is on top of L's stack (leave it
- * there). One per task. */
+ * there). */
 typedef struct jr_watch {
   jr_link link;
   void (*on_end)(struct jr_watch *watch, jr_task *task, lua_State *L);

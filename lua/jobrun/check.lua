@@ -3,6 +3,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local durations = require "jobrun.core.duration"
 local err = require "jobrun.core.error"
 
 local M = {}
@@ -68,8 +69,6 @@ function M.hint(name, words)
   return word and (", did you mean '%s'?"):format(word) or ""
 end
 
-local UNITS = { ms = 1e-3, s = 1, m = 60, h = 3600, d = 86400, w = 604800 }
-
 ---Seconds of a duration: a number, or a string such as "1h30m", "90s", "250ms", "2d", "1w".
 ---@param value any
 ---@param what string the name of the thing, for the message
@@ -84,17 +83,11 @@ function M.duration(value, what)
   if type(value) ~= "string" then
     M.fail("%s: expected a duration (seconds or \"1h30m\"), got %s", what, type(value))
   end
-  local seconds, position = 0, 1
-  while position <= #value do
-    local number, unit, following = value:match("^%s*(%d+%.?%d*)%s*(%a+)%s*()", position)
-    if not number or not UNITS[unit] then break end
-    seconds = seconds + tonumber(number) * UNITS[unit]
-    position = following
+  local ns, fault = durations.parse(value)
+  if not ns then
+    M.fail('%s: expected a duration such as "1h30m", "90s" or "250ms", got %s (%s)', what, M.show(value), fault)
   end
-  if position <= #value or #value == 0 or seconds > 9.2e9 then
-    M.fail('%s: expected a duration such as "1h30m", "90s" or "250ms", got %s', what, M.show(value))
-  end
-  return seconds
+  return ns / 1e9
 end
 
 local function type_matches(value, expected)
