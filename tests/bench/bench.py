@@ -121,6 +121,10 @@ class Programs:
         """Ways to follow ffmpeg: by its report (jobrun, tail, libuv) and by its stderr."""
         return {label: self.with_args(label, bench, *command) for label in FOLLOWERS}
 
+    def stand_ins(self):
+        bare = [f"{self.tools}/stamps"]
+        return {"bare stand-in": bare, **self.followers("storm", *bare)}
+
     def encodes(self):
         output = f"{self.scratch}/encode.mp4"
         if shutil.which("ffmpeg") is None:
@@ -136,6 +140,8 @@ class Programs:
 def make_benches(p):
     stamps = f"{p.tools}/stamps"
     count_lines = f"{p.tools}/lineprod 2000000 | wc -l | sed 's/^/lines=/'"
+    calls = p.rows("calls", 300000, asyncio=30000, node=50000, luv=100000)
+    calls["jobrun spawned"] = p.with_args("jobrun", "calls_spawned", 200000)
     lines = p.rows("lines", 2000000, "jobrun asyncio node luv libuv")
     lines["jobrun callback"] = p.with_args("jobrun", "lines_callback", 2000000)
     lines["wc -l"] = ["sh", "-c", count_lines]
@@ -165,7 +171,7 @@ def make_benches(p):
         Bench("trip", [less("us", "blocking call, round trip", "us", (1.2, "libuv"))],
               p.rows("trip", 10000)),
         Bench("calls", [more("per_s", "blocking calls a second, 1000 in flight", "", 1e6)],
-              p.rows("calls", 300000, asyncio=30000, node=50000, luv=100000)),
+              calls),
         Bench("nine", [less("wall", "nine calls of 0.3 s, three at a time", "s", 0.905)],
               p.rows("nine", 9), env={"UV_THREADPOOL_SIZE": "3"}),
         Bench("lines", [more("lines_per_s", "lines of a child's stdout a second", "", 10e6,
@@ -174,7 +180,8 @@ def make_benches(p):
               p.rows("exec", 200)),
         Bench("exec8", [more("per_s", "child processes a second, 8 at a time", "", 2000)],
               p.rows("exec8", 600)),
-        Bench("exec_1gb", [less("ms", "a child process, with 1 GB resident", "ms", 2.0)],
+        Bench("exec_1gb", [less("ms", "a child process, with 1 GB resident", "ms", 2.0),
+                           less("first_ms", "the first child process, with 1 GB resident", "ms")],
               p.rows("exec_1gb", 20), env={"MEASURE_SMALL_PAGES": "1"}),
         Bench("report", [less("p50_us", "ffmpeg report: write to callback, p50", "us", 100),
                          less("p99_us", "ffmpeg report: write to callback, p99", "us", 1000)],
@@ -185,6 +192,8 @@ def make_benches(p):
               p.followers("storm", stamps), lines=200000, env={"STAMPS_N": "200000"}),
         Bench("encode", [less("over_ms", "added to a bare run of ffmpeg", "ms", 10)],
               p.encodes(), rounds=3, over="bare ffmpeg"),
+        Bench("wrap", [less("over_ms", "added to a stand-in that ends at once", "ms", 10)],
+              p.stand_ins(), rounds=4, over="bare stand-in", env={"STAMPS_N": "1"}),
     ]
 
 
@@ -272,7 +281,7 @@ def run_bench(programs, bench, runs, load):
 
 # ---- the table ------------------------------------------------------------------------------
 
-WIDTHS = (41, 16, 10, 21, 13, 22)
+WIDTHS = (47, 16, 10, 21, 13, 22)
 
 
 def print_row(*cells):
