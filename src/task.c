@@ -212,6 +212,16 @@ static int finish(lua_State *L, int lua_status, lua_KContext failed) {
   return 0;
 }
 
+/* The end of a task is a wait too: one that was cancelled in it, so that its children did not do
+ * their work, did not do its own. */
+static int after_children(lua_State *L, int status, lua_KContext failed) {
+  jr_task *t = lua_touserdata(L, AT_TASK);
+  if (failed || !t->cancelled || t->has_cause) return finish(L, status, failed);
+  jr_wait_detach(t);
+  jr_cause_push(L, t);
+  return finish_failed(L, jr_of(L), t);
+}
+
 static int after_body(lua_State *L, int status, lua_KContext ctx) {
   (void)ctx;
   jr_task *t = lua_touserdata(L, AT_TASK);
@@ -222,7 +232,7 @@ static int after_body(lua_State *L, int status, lua_KContext ctx) {
     jr_task_cancel(t, "its parent failed");
   }
   t->own.ops = &children_ops;
-  return jr_park_k(L, &t->own, failed, finish);
+  return jr_park_k(L, &t->own, failed, after_children);
 }
 
 static int trampoline(lua_State *L) {
