@@ -60,7 +60,7 @@ static bool find_site(lua_State *L, jobrun *rt) {
 /* The first frame outwards that is a script's. */
 void jr_site_note(lua_State *L, jobrun *rt, jr_task *t) {
   lua_Debug ar;
-  for (int level = 0; lua_getstack(L, level, &ar); level++) {
+  for (int level = 1; lua_getstack(L, level, &ar); level++) { /* 0 is the C function that spawns */
     lua_getinfo(L, "fl", &ar);
     if (lua_topointer(L, -1) == rt->site_fn)
       lua_pop(L, 1);

@@ -263,6 +263,10 @@ jr_task *jr_spawn(lua_State *L, jr_task *parent, int nargs, int flags) {
     jr_raise(
         L, "closed", JR_ECLOSED, 1,
         "spawn: this event loop is closed, the script has ended: start tasks before, or in an on.stop hook");
+  if (rt->tasks >= JR_MAX_TASKS)
+    jr_raise(L, "limit", JR_ELIMIT, 1,
+             "spawn: %d tasks are alive, which is the limit (does one spawn for ever?)",
+             JR_MAX_TASKS);
   luaL_checkstack(L, 6, "spawn");
   jr_task *t = lua_newuserdatauv(L, sizeof *t, 1);
   init_task(t, parent, flags);

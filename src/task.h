@@ -42,6 +42,8 @@ struct jr_wait {
   int status;
 };
 
+enum { JR_MAX_TASKS = 4000000 }; /* alive at once; about 5 GB of them */
+
 typedef enum jr_state {
   JR_TASK_READY,   /* in the run queue */
   JR_TASK_RUNNING, /* the current one */

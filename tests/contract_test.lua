@@ -47,7 +47,9 @@ end
 function CALLS.race()
   return {
     call = function() jobrun.race { function() sleep(FOREVER) end, function() sleep(FOREVER) end } end,
-    short = function() return (jobrun.race { function() sleep(0.001) return "done" end, function() sleep(FOREVER) end }) end,
+    short = function()
+      return (jobrun.race { function() sleep(0.001) return "done" end, function() sleep(FOREVER) end })
+    end,
   }
 end
 
@@ -144,7 +146,7 @@ end
 function CALLS.exec_lines()
   return {
     call = function() for _ in jobrun.exec.start({ "sleep", tostring(FOREVER) }):lines() do end end,
-    short = function() for line in jobrun.exec.start({ "echo", "done" }):lines() do return line end end,
+    short = function() return jobrun.exec.start({ "echo", "done" }):lines()() end,
   }
 end
 
