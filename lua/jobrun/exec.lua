@@ -14,6 +14,7 @@
 local check = require "jobrun.check"
 local err = require "jobrun.core.error"
 local process = require "jobrun.process"
+local process_options = require "jobrun.process_options"
 local task = require "jobrun.task"
 
 local M = {}
@@ -22,14 +23,13 @@ local CAPTURE = 1024 * 1024 -- bytes of stdout in a result, by default
 local TAIL = 200 -- lines of stderr in a result
 local ERROR_LINES = 50 -- of them in an error
 
----@class jobrun.exec.Options
+---@class jobrun.exec.Options: jobrun.process.Options
 ---@field [integer] string|number the program, then its arguments
 ---@field on_line? fun(line: string) each line of stdout, when it comes; may suspend; raising ends the program
 ---@field on_stderr? fun(line: string) each line of stderr
 ---@field capture_stdout? integer|false bytes of stdout for the result, at most (1 MiB; 0 with on_line)
 ---@field cwd? string
 ---@field env? table<string, string|number|false> merged over the environment; false removes
----@field stdin? string default: /dev/null
 ---@field timeout? number|string past it the program is ended, and the error's kind is "timeout"
 ---@field grace? number|string between SIGTERM and SIGKILL (10 s)
 ---@field check? boolean false: an exit status other than 0 is no error
@@ -47,6 +47,7 @@ local ERROR_LINES = 50 -- of them in an error
 ---@field elapsed number seconds
 ---@field cpu number seconds
 ---@field max_rss integer bytes
+---@field dropped integer lines left out (on_overflow = "drop")
 ---@field pipe_held boolean a process it left behind kept a pipe open: what that one writes later is lost
 ---@field stopped boolean handle:stop was called
 ---@field argv string[]
@@ -58,7 +59,6 @@ local SPEC = {
   capture_stdout = "integer|boolean",
   cwd = "string",
   env = "table",
-  stdin = "string",
   timeout = "duration",
   grace = { type = "duration", default = 10 },
   check = { type = "boolean", default = true },
@@ -66,6 +66,7 @@ local SPEC = {
   user = "string|integer",
   umask = "integer",
 }
+for name, rule in pairs(process_options.spec) do SPEC[name] = rule end
 
 -- ---- what is asked for ---------------------------------------------------------------------------
 
@@ -104,6 +105,7 @@ local function check_options(what, opts)
   local o = check.options(what, opts, SPEC)
   o.argv = check_argv(what, o)
   check_env(what, o.env)
+  process_options.resolve(what, o)
   if o.capture_stdout == true then o.capture_stdout = CAPTURE end
   if o.capture_stdout and o.capture_stdout < 0 then check.fail("%s: capture_stdout is negative", what) end
   return o
@@ -111,14 +113,16 @@ end
 
 -- What becomes of stdout; `default` is for one that nobody takes line by line.
 local function stdout_stream(o, default)
-  if o.on_line then return { mode = "lines", limit = o.capture_stdout or nil } end
+  if o.on_line then return { mode = "lines", limit = o.capture_stdout or nil, drop = o.drop } end
   if o.capture_stdout == false then return { mode = "null" } end
-  return { mode = default, limit = default == "capture" and (o.capture_stdout or CAPTURE) or nil }
+  local limit = default == "capture" and (o.capture_stdout or CAPTURE) or nil
+  return { mode = default, limit = limit, drop = o.drop and default == "pull" }
 end
 
-local function begin(o, stdout)
+local function describe(o, stdout)
   o.keeps_stdout = stdout.limit ~= nil
-  return process.start {
+  o.has_lines = stdout.mode == "lines" or stdout.mode == "pull"
+  return process.new {
     what = "exec",
     argv = o.argv,
     env = o.env,
@@ -128,8 +132,16 @@ local function begin(o, stdout)
     nice = o.nice,
     user = o.user and tostring(o.user),
     umask = o.umask,
-    streams = { [1] = stdout, [2] = { mode = "lines", keep = TAIL } },
+    ionice = o.ionice,
+    rlimits = o.rlimits,
+    streams = { [1] = stdout, [2] = { mode = "lines", keep = TAIL, drop = o.drop } },
   }
+end
+
+local function begin(o, stdout)
+  local p = describe(o, stdout)
+  p:start()
+  return p
 end
 
 -- ---- how it ended --------------------------------------------------------------------------------
@@ -149,12 +161,14 @@ local function last_of(lines, n)
   return table.move(lines, math.max(1, #lines - n + 1), #lines, 1, {})
 end
 
+local function kind_and_reason(o, r, lines)
+  if r.timed_out then return "timeout", ("it ran for longer than %g s"):format(o.timeout) end
+  return r.signal and "signal" or "exit", last_words(lines) or "it failed"
+end
+
 local function failure(o, r, lines)
   local program, how = o.argv[1], how_it_ended(r)
-  local kind, reason = r.signal and "signal" or "exit", last_words(lines) or "it failed"
-  if r.timed_out then
-    kind, reason = "timeout", ("it ran for longer than %g s"):format(o.timeout)
-  end
+  local kind, reason = kind_and_reason(o, r, lines)
   return err.new {
     kind = kind,
     reason = reason,
@@ -172,21 +186,30 @@ local function add_stdout(p, r)
   r.stdout, r.stdout_cut = p:captured(1)
 end
 
-local function conclude(o, p, r)
-  local lines = p:tail(2)
+local function has_failed(o, r)
   r.ok = r.exit_code == 0 or r.stopped
-  if r.timed_out or (o.check and not r.ok) then error(failure(o, r, lines), 0) end
+  return r.timed_out or (o.check and not r.ok)
+end
+
+local function complete(o, p, r, lines)
   r.timed_out = nil
   r.stdout_cut = false
   if o.keeps_stdout then add_stdout(p, r) end
   r.stderr = table.concat(lines, "\n")
   r.argv = o.argv
+  r.dropped = p:dropped(2) + (o.has_lines and p:dropped(1) or 0)
   return r
 end
 
+local function drain(o, p)
+  return p:run { o.on_line, o.on_stderr, timeout = o.timeout }
+end
+
 local function follow(o, p)
-  local r = p:run { o.on_line, o.on_stderr, timeout = o.timeout }
-  return conclude(o, p, r)
+  local r = drain(o, p)
+  local lines = p:tail(2)
+  if has_failed(o, r) then error(failure(o, r, lines), 0) end
+  return complete(o, p, r, lines)
 end
 
 local function call(what, opts)
@@ -250,6 +273,16 @@ function Handle:cancel(reason)
   self.task:cancel(reason)
 end
 
+---Stops it where it is (SIGSTOP). Timeouts go on.
+function Handle:pause()
+  self.process:pause()
+end
+
+---Lets it go on.
+function Handle:resume()
+  self.process:resume()
+end
+
 ---Sends its process group a signal.
 ---@param name string such as "SIGUSR1"
 ---@return boolean sent false: it was gone
@@ -296,6 +329,66 @@ M.exec = setmetatable({
 }, {
   __call = function(_, opts) return call("exec", opts) end,
 })
+
+-- ---- as a stage of a pipeline ---------------------------------------------------------------------
+
+-- What jobrun.pipeline asks of a stage; jobrun.ffmpeg.run has the same.
+local Stage = {}
+Stage.__index = Stage
+
+---A program as one stage of a pipeline, checked and described, not started.
+---@param opts jobrun.exec.Options
+---@param place {reads: boolean, writes: boolean} from the stage before, to the stage behind
+function M.stage(opts, place)
+  local o = check_options("stage.exec", opts)
+  if place.writes and (o.on_line or o.capture_stdout) then
+    check.fail "stage.exec: its stdout goes to the next stage: on_line and capture_stdout are for the last one"
+  end
+  if place.reads and o.stdin then check.fail "stage.exec: its stdin comes from the stage before" end
+  local stdout = place.writes and { mode = "null" } or stdout_stream(o, "capture")
+  return setmetatable({ program = "exec", options = o, argv = o.argv, process = describe(o, stdout) }, Stage)
+end
+
+function Stage:start()
+  self.process:start()
+end
+
+---Reads it to its end and notes why it failed, if it did. (suspends)
+---@param timeout? number seconds
+function Stage:drain(timeout)
+  local o = self.options
+  o.timeout = o.timeout or timeout
+  self.ended = drain(o, self.process)
+  self.lines = self.process:tail(2)
+  self.is_broken_pipe = self.ended.signal == "SIGPIPE"
+  if not has_failed(o, self.ended) then return end
+  local kind, reason = kind_and_reason(o, self.ended, self.lines)
+  self.kind, self.reason = kind, ("%s: %s"):format(o.argv[1], reason)
+  self.is_broken_pipe = self.is_broken_pipe or reason:find("Broken pipe", 1, true) ~= nil
+end
+
+function Stage:stop(grace)
+  self.process:stop(grace)
+end
+
+function Stage:pause()
+  self.process:pause()
+end
+
+function Stage:resume()
+  self.process:resume()
+end
+
+function Stage:result()
+  return complete(self.options, self.process, self.ended, self.lines)
+end
+
+-- A program has no files that jobrun knows of.
+function Stage:commit() end
+
+function Stage:finish_progress() end
+
+function Stage:discard() end
 
 ---Runs a line of shell: `sh "sort a | uniq > b"`. Options as exec's. (suspends)
 ---@param line string

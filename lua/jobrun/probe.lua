@@ -20,6 +20,7 @@ local TAIL, LIMIT = 200, 8 << 20
 local OPTIONS = {
   timeout = { type = "duration", default = 60 },
   bin = { type = "string", default = "ffprobe" },
+  count_packets = "boolean",
 }
 
 -- ---- reading ------------------------------------------------------------------------------------
@@ -167,13 +168,14 @@ end
 
 ---Asks ffprobe about a file. Raises an error object with the kinds of ffmpeg's. (suspends)
 ---@param input string|jobrun.ffmpeg.File a path, or a table as an input of ffmpeg{}
----@param options? {timeout?: number|string, bin?: string} timeout: 60 s
+---@param options? {timeout?: number|string, bin?: string, count_packets?: boolean} timeout: 60 s; count_packets
+---reads the whole file, and gives each stream its nb_read_packets
 ---@return jobrun.Probe
 function M.probe(input, options)
   local own = check.options("probe", options or {}, OPTIONS)
   local file = argv.file(input, "probe: input")
   output.check_inputs("probe", { file })
-  local command = argv.probe(own.bin, file)
+  local command = argv.probe(own.bin, file, own.count_packets)
   return describe(parse(ask(command, own.timeout)))
 end
 

@@ -4,7 +4,11 @@
 --     argv = {"prog", "arg"},       -- strings; argv[1] without a slash is looked up in PATH
 --     env = {K = "V", L = false},   -- merged over the inherited environment; false removes
 --     cwd = "dir", umask = 0x12, user = "name", nice = 10, -- nice is added to our own
---     stdin = nil | "text" | true,  -- /dev/null, these bytes, or ours (inherited)
+--     stdin = nil | "text" | true   -- /dev/null, these bytes, or ours (inherited),
+--       | {path = "file"}           -- a file (relative to cwd),
+--       | channel,                  -- what comes out of it, until it is closed
+--     ionice = {class, level},      -- of ioprio_set(2)
+--     rlimits = {{name, soft, hard}, …}, -- -1: unlimited
 --     grace = 10,                   -- seconds between SIGTERM and SIGKILL
 --     what = "exec",                -- the word that error messages begin with
 --     streams = {                   -- by the child's fd, 0 < fd < 8; 1 and 2 not named: "inherit"
@@ -14,10 +18,21 @@
 --   }
 --   local r = p:run{[1] = fn, [2] = fn, note = fn, timeout = 60}
 --
+-- A channel is emptied by a child task of the one that calls run, no faster than the program reads;
+-- when the program is gone the channel is closed, so that who puts into it is told.
+--
+-- Two programs are joined by a pipe between process.new, which only describes, and p:start:
+--
+--   local a, b = process.new(spec_a), process.new(spec_b)
+--   a:connect(b) a:start() b:start()      -- stdout of a is stdin of b
+--
 -- Modes: "null" (/dev/null), "inherit" (our fd of that number), "lines" (a pipe, split into lines:
 -- each goes to the handler of `run`, if there is one, and the last `keep` of them can be had with
 -- p:tail), "capture" (a pipe; the first `limit` bytes are kept, the rest is read and forgotten),
--- "pull" (a pipe whose lines wait for p:lines). `limit` may stand beside lines and pull too.
+-- "pull" (a pipe whose lines wait for p:lines). `limit` may stand beside lines and pull too. Where
+-- nobody takes the lines fast enough the program has to wait, at 4 MiB of them; with `drop = true`
+-- the oldest are left out instead (of ffmpeg's log first those of level info and below), a line
+-- "N lines dropped" tells, and p:dropped(fd) counts them.
 --
 -- `\n`, `\r` and `\r\n` end a line, a last one without an end counts, bytes are unchanged, a line
 -- of more than 1 MiB comes in pieces. With `ffmpeg = true` the `[level] ` that
@@ -54,8 +69,10 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local check = require "jobrun.check"
 local core = require "jobrun.core.proc"
 local err = require "jobrun.core.error"
+local task = require "jobrun.task"
 local task_core = require "jobrun.core.task"
 
 local M = {}
@@ -108,22 +125,70 @@ local function raise_start(spec, kind, code, step, text)
   })
 end
 
----Starts a program; see the head of this file.
----@param spec table checked by the caller
----@return jobrun.process
-function M.start(spec)
-  local handle = core.new()
-  local streams = spec.streams or {}
+local function add_streams(handle, streams)
   for fd, s in pairs(streams) do
     core.stream(handle, fd, MODES[s.mode], s.keep or 0, (s.limit or 0) // 1 | 0, s.ffmpeg == true)
+    if s.drop then core.drops(handle, fd) end
   end
   for fd = 1, 2 do
     if not streams[fd] then core.stream(handle, fd, MODES.inherit) end
   end
-  local pid, kind, code, step, text = core.start(handle, pack(spec.argv), pack_env(spec.env),
-    spec.stdin, spec.cwd, spec.user, spec.umask, spec.nice, spec.grace or 10)
+end
+
+---Describes a program; see the head of this file.
+---@param spec table checked by the caller
+---@return jobrun.process
+function M.new(spec)
+  local handle = core.new()
+  add_streams(handle, spec.streams or {})
+  if spec.ionice then core.ionice(handle, spec.ionice[1], spec.ionice[2]) end
+  for _, limit in ipairs(spec.rlimits or {}) do core.rlimit(handle, limit[1], limit[2], limit[3]) end
+  local self = setmetatable({ handle = handle, spec = spec }, Process)
+  if type(spec.stdin) == "table" and not spec.stdin.path then
+    self.source = spec.stdin
+    core.input_pipe(handle)
+  end
+  return self
+end
+
+---Its stdout becomes the stdin of `other`; neither is started yet.
+---@param other jobrun.process
+function Process:connect(other)
+  core.connect(self.handle, other.handle)
+end
+
+local function open_input(self)
+  local path, cwd = self.spec.stdin.path, self.spec.cwd
+  if cwd and not path:find("^/") then path = cwd .. "/" .. path end
+  local ok, kind, code, _, text = core.input_file(self.handle, path)
+  if ok then return end
+  if code == "EINVAL" then text = "it is neither a file nor a device" end
+  local reason = ("cannot read '%s' as stdin: %s"):format(path, text)
+  error(err.new { kind = kind, code = code, op = "stdin", argv = self.spec.argv, reason = reason,
+    message = (self.spec.what or "process") .. ": " .. reason })
+end
+
+---Starts what was described.
+function Process:start()
+  local spec = self.spec
+  local stdin = spec.stdin
+  if type(stdin) == "table" then
+    if stdin.path then open_input(self) end
+    stdin = nil
+  end
+  local pid, kind, code, step, text = core.start(self.handle, pack(spec.argv), pack_env(spec.env),
+    stdin, spec.cwd, spec.user, spec.umask, spec.nice, spec.grace or 10)
   if not pid then raise_start(spec, kind, code, step, text) end
-  return setmetatable({ handle = handle, pid = pid }, Process)
+  self.pid, self.spec = pid, nil
+end
+
+---Starts a program; see the head of this file.
+---@param spec table checked by the caller
+---@return jobrun.process
+function M.start(spec)
+  local self = M.new(spec)
+  self:start()
+  return self
 end
 
 -- Not at a good end: lines that nobody has pulled yet are still to be had then.
@@ -145,11 +210,31 @@ function M.follow(p, fn, ...)
   end, ...)
 end
 
+local function feed(self)
+  for bytes in self.source do
+    if type(bytes) ~= "string" then
+      check.fail("stdin: the channel gave a %s: only strings can be written", type(bytes))
+    end
+    if not core.write(self.handle, bytes) then break end
+  end
+  core.finish(self.handle)
+  self.source:close()
+end
+
+local Feeding = {
+  __close = function(feeding)
+    feeding.task:cancel()
+    feeding.source:close()
+  end,
+}
+
 ---Follows it to its end; suspends. Once per process.
 ---@param handlers table<integer|string, function|number>
 ---@return table result
 function Process:run(handlers)
   local h = handlers or {}
+  local _ <close> = self.source
+    and setmetatable({ task = task.spawn(feed, self), source = self.source }, Feeding) or nil
   return core.run(self.handle, h.timeout, h.note, h[1], h[2], h[3], h[4], h[5], h[6], h[7])
 end
 
@@ -179,6 +264,12 @@ function Process:capture(fd, limit)
   core.capture(self.handle, fd, limit)
 end
 
+---@param fd integer
+---@return integer lines left out
+function Process:dropped(fd)
+  return core.dropped(self.handle, fd)
+end
+
 ---@param grace number?
 function Process:stop(grace)
   core.stop(self.handle, grace)
@@ -188,6 +279,17 @@ end
 ---@return boolean sent
 function Process:signal(name)
   return core.signal(self.handle, name)
+end
+
+---Stops its group where it is (SIGSTOP). Timeouts go on.
+function Process:pause()
+  if not self.is_paused then self.is_paused = self:signal("SIGSTOP") end
+end
+
+---Lets it go on.
+function Process:resume()
+  if self.is_paused then self:signal("SIGCONT") end
+  self.is_paused = false
 end
 
 ---@return boolean

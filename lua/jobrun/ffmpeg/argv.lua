@@ -15,6 +15,9 @@
 -- `args`, which is passed as it is. Options that stand beside `input` and `output` belong to every
 -- output, whose own table wins.
 --
+-- A run that is fed through stdin, and a stage of a pipeline, may leave out the input or its name
+-- (pipe:0), and one that writes to the next stage the output's (pipe:1).
+--
 -- The options of one file are written in a fixed order, never in that of the table (which has
 -- none): those of FIRST, then by name. Of two options for one stream ffmpeg takes the last, so what
 -- is general stands before what is particular: codec="copy" with acodec="aac" encodes the sound and
@@ -37,6 +40,7 @@ M.own = {}
 for name in ([[
   input inputs output outputs args global_args filter_complex bin on_report on_progress on_stderr timeout
   stall_timeout grace env cwd nice capture_stdout overwrite keep_partial duration stats_period
+  stdin ionice rlimits on_overflow verify retry limit two_pass progress
 ]]):gmatch("%S+") do
   M.own[name] = true
 end
@@ -106,7 +110,7 @@ end
 
 -- ---- one file -----------------------------------------------------------------------------------
 
-local function file_name(spec, what)
+local function file_name(spec, what, default)
   local kind
   for _, key in ipairs { "path", "url", "raw" } do
     if spec[key] ~= nil then
@@ -114,6 +118,7 @@ local function file_name(spec, what)
       kind = key
     end
   end
+  if not kind and default then return "raw", default end
   if not kind then usage("%s needs one of path, url, raw", what) end
   local name = spec[kind]
   if type(name) ~= "string" or name == "" then
@@ -144,14 +149,15 @@ end
 ---One input or output, checked.
 ---@param spec any what the script passed
 ---@param what string its name in messages
+---@param default? string a raw name where it has none
 ---@return table file {kind="path"|"url"|"raw", name=string, options=table, args=string[]}
-function M.file(spec, what)
+function M.file(spec, what, default)
   if type(spec) == "string" then spec = { path = spec } end
   if type(spec) ~= "table" then usage("%s: expected a path or a table, got %s", what, type(spec)) end
   if type(spec[1]) == "string" then
     usage("%s: expected {path=…}, got a list (several files go into %ss)", what, what)
   end
-  local kind, name = file_name(spec, what)
+  local kind, name = file_name(spec, what, default)
   local result = { kind = kind, name = name, args = strings(spec.args, what .. ".args") }
   result.options = own_options(spec, FILE_KEYS)
   local protocols = protocols_of(spec, kind, what)
@@ -159,14 +165,15 @@ function M.file(spec, what)
   return result
 end
 
-local function files(opts, one, many)
+local function files(opts, one, many, default)
   local single, list = opts[one], opts[many]
   if single ~= nil and list ~= nil then usage("give %s or %s, not both", one, many) end
-  if single ~= nil then return { M.file(single, one) } end
+  if single == nil and list == nil and default then single = {} end
+  if single ~= nil then return { M.file(single, one, default) } end
   if list == nil then usage("no %s (use stage.ffmpeg in a pipeline)", one) end
   if type(list) ~= "table" or #list == 0 then usage("%s: expected a list of %ss", many, one) end
   local result = {}
-  for i, spec in ipairs(list) do result[i] = M.file(spec, ("%s[%d]"):format(many, i)) end
+  for i, spec in ipairs(list) do result[i] = M.file(spec, ("%s[%d]"):format(many, i), default) end
   return result
 end
 
@@ -197,6 +204,15 @@ local function inherit(output, shared, args)
   if #output.args == 0 then output.args = args end
 end
 
+-- The name of a pipe does not tell the format, as the extension of a file does.
+local function check_format(output)
+  if output.name ~= "pipe:1" or output.options.f then return end
+  for _, arg in ipairs(output.args) do
+    if arg == "-f" then return end
+  end
+  usage 'what is written to a pipe needs its format (f="nut" holds everything)'
+end
+
 ---@class jobrun.ffmpeg.Plan what an option table asks for, checked
 ---@field inputs table[] {kind="path"|"url"|"raw", name=string, options=table, args=string[]}
 ---@field outputs table[] the same
@@ -209,13 +225,15 @@ end
 ---Checks the option table of a call and takes it apart. Raises kind "usage", blaming the script's
 ---line.
 ---@param opts table
+---@param place? {reads?: boolean, writes?: boolean} through which of stdin and stdout it is joined to others
 ---@return jobrun.ffmpeg.Plan
-function M.plan(opts)
+function M.plan(opts, place)
+  place = place or {}
   if type(opts) ~= "table" then usage("expected a table of options, got %s", type(opts)) end
   local shared = shared_options(opts)
   local plan = {
-    inputs = files(opts, "input", "inputs"),
-    outputs = files(opts, "output", "outputs"),
+    inputs = files(opts, "input", "inputs", (place.reads or opts.stdin ~= nil) and "pipe:0" or nil),
+    outputs = files(opts, "output", "outputs", (place.writes or opts.capture_stdout) and "pipe:1" or nil),
     bin = opts.bin or "ffmpeg",
     global_args = strings(opts.global_args, "global_args"),
     filter_complex = strings(opts.filter_complex, "filter_complex"),
@@ -223,7 +241,10 @@ function M.plan(opts)
     strict = opts.strict == true,
   }
   local args = strings(opts.args, "args")
-  for _, output in ipairs(plan.outputs) do inherit(output, shared, args) end
+  for _, output in ipairs(plan.outputs) do
+    inherit(output, shared, args)
+    check_format(output)
+  end
   return plan
 end
 
@@ -328,10 +349,12 @@ end
 ---The argument list of ffprobe for one input, which tells everything in its flat form.
 ---@param bin string
 ---@param input table as M.file returns
+---@param counts? boolean it counts the packets
 ---@return string[]
-function M.probe(bin, input)
+function M.probe(bin, input, counts)
   local list = { bin, "-hide_banner", "-loglevel", "repeat+level+warning", "-of", "flat" }
   append(list, "-show_format", "-show_streams", "-show_chapters")
+  if counts then append(list, "-count_packets") end
   append_input(list, input)
   return list
 end

@@ -25,11 +25,15 @@ local LINES = 50 -- of the end of stderr
 ---@field elapsed number seconds
 ---@field progress? jobrun.ffmpeg.Progress
 ---@field retryable boolean the same call may work when it is made again
+---@field stage? integer which one of a pipeline failed
+---@field stages? table[] what became of each stage of a pipeline
 ---@field partial? string[] temporary files that were kept (keep_partial)
 
-local function ending(exit_code, signal)
-  if signal then return (" (%s)"):format(signal) end
-  return exit_code and (" (exit %d)"):format(exit_code) or ""
+local function ending(exit_code, signal, stage)
+  local how = {}
+  if signal or exit_code then how[1] = signal or ("exit %d"):format(exit_code) end
+  if stage then how[#how + 1] = ("stage %d"):format(stage) end
+  return #how > 0 and (" (%s)"):format(table.concat(how, ", ")) or ""
 end
 
 ---The end of stderr, passwords masked.
@@ -46,7 +50,7 @@ end
 ---@param fields table
 ---@return jobrun.ffmpeg.Error
 function M.new(program, fields)
-  fields.message = ("%s: %s%s"):format(program, fields.reason, ending(fields.exit_code, fields.signal))
+  fields.message = ("%s: %s%s"):format(program, fields.reason, ending(fields.exit_code, fields.signal, fields.stage))
   fields.retryable = report.is_retryable(fields.kind, fields.reason)
   return err.new(fields, 0)
 end

@@ -101,7 +101,6 @@ M.ours = {
   loglevel = "on_report",
   v = "on_report",
   report = "on_report",
-  progress = "on_progress",
   stats = "on_progress",
   nostats = "on_progress",
 }

@@ -4,7 +4,8 @@
 -- An output is written as `DIR/.NAME.jobrun-PID-N.EXT` in its own directory. When the run has
 -- succeeded it is flushed to the disk and renamed, so nobody ever sees half a file under the real
 -- name, and an input that is also the output (through a symbolic link, say) is not destroyed while
--- it is read. When it has failed it is removed.
+-- it is read. When it has failed it is removed. A process that was killed could not do that: the next
+-- run that writes the same output removes what dead processes left.
 --
 -- This is not done for urls and raw names, for what is not a regular file (/dev/null, a pipe), and
 -- for the formats that write several files (hls, dash, segment, numbered images).
@@ -155,6 +156,23 @@ local function name_target(target, cwd)
   target.temporary = in_directory(cwd, target.written)
 end
 
+local function is_alive(process_id)
+  return fs.exists("/proc/" .. process_id)
+end
+
+-- Temporary files of the same output that belong to processes which are dead: nobody else will
+-- remove them. `temporary` is the name of ours.
+local function remove_leftovers(temporary)
+  local dir, prefix, tail = temporary:match("^(.-)([^/]*%.jobrun%-)%d+%-%d+([^/]*)$")
+  local ok, entries = pcall(fs.list, dir == "" and "." or dir)
+  for _, entry in ipairs(ok and entries or {}) do
+    local name = entry.name
+    local middle = name:sub(1, #prefix) == prefix and name:sub(#prefix + 1)
+    local process_id, rest = (middle or ""):match("^(%d+)%-%d+(.*)$")
+    if process_id and rest == tail and not is_alive(process_id) then pcall(fs.remove, dir .. name) end
+  end
+end
+
 local function all_exist(targets)
   for _, target in ipairs(targets) do
     if not target.exists then return false end
@@ -197,7 +215,10 @@ function M.prepare(plan, overwrite, cwd)
     end
   end
   if may_skip(targets, plan, overwrite, cwd) then return targets, true end
-  for _, target in ipairs(targets) do name_target(target, cwd) end
+  for _, target in ipairs(targets) do
+    name_target(target, cwd)
+    if target.temporary then remove_leftovers(target.temporary) end
+  end
   return targets, false
 end
 

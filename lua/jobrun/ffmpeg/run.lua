@@ -2,7 +2,12 @@
 --
 --   prepare   checks the table, looks at the files, builds the command           (suspends)
 --   start     starts the process                                                 (does not suspend)
---   follow    delivers lines and progress until ffmpeg is gone, judges, renames  (suspends)
+--   follow    drain, then conclude                                               (suspends)
+--   drain       delivers lines and progress until ffmpeg is gone, and judges
+--   conclude    renames, and makes the result or the error
+--
+-- A stage of a pipeline is a run too; jobrun.pipeline calls describe, start and drain, and concludes
+-- when it has seen how all of them ended.
 --
 -- prepare and start run in the task that called, so that a mistake blames its line and the handle
 -- has a pid. follow runs there too (`ffmpeg{}`) or in a task of its own (`ffmpeg.start{}`). However
@@ -20,9 +25,12 @@ local err = require "jobrun.core.error"
 local failure = require "jobrun.ffmpeg.failure"
 local output = require "jobrun.ffmpeg.output"
 local process = require "jobrun.process"
+local process_options = require "jobrun.process_options"
 local progress = require "jobrun.ffmpeg.progress"
 local report = require "jobrun.ffmpeg.report"
 local task = require "jobrun.task"
+local terminal = require "jobrun.terminal"
+local verify = require "jobrun.ffmpeg.verify"
 
 local Run = {}
 Run.__index = Run
@@ -40,7 +48,9 @@ local OWN_OPTIONS = {
   on_report = "callable", on_progress = "callable", on_stderr = "callable",
   timeout = "duration", stall_timeout = "duration", duration = "duration", grace = "duration",
   stats_period = "duration", capture_stdout = "boolean|integer", keep_partial = "boolean",
+  verify = "table", progress = "boolean", retry = "any", limit = "any", two_pass = "boolean",
 }
+for name, rule in pairs(process_options.spec) do OWN_OPTIONS[name] = rule end
 
 -- ---- prepare ------------------------------------------------------------------------------------
 
@@ -50,7 +60,15 @@ local function own_options(opts)
     if argv.is_own(key, value) then own[key] = value end
   end
   output.check_overwrite(own.overwrite)
-  return check.options("ffmpeg", own, OWN_OPTIONS)
+  own = check.options("ffmpeg", own, OWN_OPTIONS)
+  process_options.resolve("ffmpeg", own)
+  own.verify = own.verify and verify.check(own.verify)
+  return own
+end
+
+local function check_place(own, place)
+  if place.reads and own.stdin then check.fail "stage.ffmpeg: its stdin comes from the stage before" end
+  if place.writes and own.capture_stdout then check.fail "stage.ffmpeg: its stdout goes to the next stage" end
 end
 
 local function check_env(env)
@@ -71,16 +89,20 @@ end
 
 ---Checks everything that can be checked before ffmpeg is started. (suspends)
 ---@param opts table what the script passed
+---@param place? {reads: boolean, writes: boolean} in a pipeline: from the stage before, to the one behind
 ---@return table run
-function M.prepare(opts)
-  local plan = argv.plan(opts)
+function M.prepare(opts, place)
+  place = place or {}
+  local plan = argv.plan(opts, place)
   local own = own_options(opts)
   check_env(own.env)
+  check_place(own, place)
   plan.stats_period = stats_period(own)
   output.check_cwd(own.cwd)
   output.check_inputs("ffmpeg", plan.inputs, own.cwd)
   local targets, skip = output.prepare(plan, own.overwrite or false, own.cwd)
   local self = setmetatable({ own = own, plan = plan, targets = targets, skipped = skip }, Run)
+  self.program, self.place = "ffmpeg", place
   self.log = report.new()
   self.durations = {}
   self.argv = argv.build(plan, self:names())
@@ -106,25 +128,39 @@ end
 function Run:streams()
   local capture = self.own.capture_stdout
   if capture == true then capture = DEFAULT_CAPTURE end
+  local drop = self.own.drop
   return {
     [STDOUT] = capture and { mode = "capture", limit = capture } or { mode = "null" },
-    [STDERR] = { mode = "lines", keep = TAIL, ffmpeg = true },
-    [REPORT] = self.own.on_report and { mode = "lines", ffmpeg = true } or nil,
+    [STDERR] = { mode = "lines", keep = TAIL, ffmpeg = true, drop = drop },
+    [REPORT] = self.own.on_report and { mode = "lines", ffmpeg = true, drop = drop } or nil,
     [PROGRESS] = { mode = "lines" },
   }
 end
 
+---Describes the process, so that a pipeline can join it to others before the start.
+function Run:describe()
+  local own = self.own
+  local p = process.new {
+    what = "ffmpeg", argv = self.argv, env = self:environment(), cwd = own.cwd, nice = own.nice,
+    grace = own.grace, stdin = own.stdin, ionice = own.ionice, rlimits = own.rlimits, streams = self:streams(),
+  }
+  self.process = p
+  self.progress = progress.new(function() return p:elapsed() end)
+  self.progress:set_length(own.duration)
+end
+
 ---Starts ffmpeg. Raises kind not_found, permission or spawn.
 function Run:start()
-  local own = self.own
-  local ok, started = pcall(process.start, {
-    argv = self.argv, env = self:environment(), cwd = own.cwd, nice = own.nice, grace = own.grace,
-    streams = self:streams(),
-  })
-  if not ok then failure.raise_spawn("ffmpeg", started, self.argv) end
-  self.process = started
-  self.progress = progress.new(function() return started:elapsed() end)
-  self.progress:set_length(own.duration)
+  if not self.process then self:describe() end
+  local ok, e = pcall(self.process.start, self.process)
+  if not ok then failure.raise_spawn("ffmpeg", e, self.argv) end
+  if self.own.progress then self.bar = terminal.bar(self:label()) end
+end
+
+-- What a bar is called: its first output.
+function Run:label()
+  local first = self.plan.outputs[1]
+  return first.kind == "path" and first.name:match("[^/]*$") or argv.mask(first.name)
 end
 
 -- ---- follow: while it runs ----------------------------------------------------------------------
@@ -158,7 +194,20 @@ function Run:note_duration(duration)
   self.durations[#self.durations + 1] = duration
   if self.own.duration or #self.durations < #plan.inputs then return end
   local inputs, outputs = option_tables(plan.inputs), option_tables(plan.outputs)
-  self.progress:set_length(progress.length_of(inputs, outputs, self.durations))
+  self:set_length(progress.length_of(inputs, outputs, self.durations))
+end
+
+-- A stage that reads a pipe is not told how long its input is: as long as that of the first stage.
+function Run:set_length(seconds)
+  self.progress:set_length(seconds or self.presumed)
+  if self.on_length then self.on_length(seconds) end
+end
+
+---How long its result will be if it does not find out by itself.
+---@param seconds? number
+function Run:presume_length(seconds)
+  self.presumed = seconds
+  if not self.own.duration and not self.progress.length then self.progress:set_length(seconds) end
 end
 
 local function has_moved(p, before)
@@ -174,16 +223,26 @@ function Run:progress_line(line)
   self:tell(p)
 end
 
--- on_progress; `telling` stays true when it raises.
+-- The bar, and on_progress; `telling` stays true when that raises.
 function Run:tell(p)
+  if self.bar then self.bar:update(p) end
   if not self.tell_progress then return end
   self.telling = true
   self.tell_progress(p)
   self.telling = false
 end
 
+-- Of a stage: its own callback, then the pipeline's.
+local function one_after_another(first, second)
+  if not first or not second then return first or second end
+  return function(p)
+    first(p)
+    second(p)
+  end
+end
+
 function Run:handlers()
-  self.tell_progress = self:watched(self.own.on_progress)
+  self.tell_progress = self:watched(one_after_another(self.own.on_progress, self.on_stage_progress))
   return {
     [STDERR] = self:watched(self.own.on_stderr),
     [REPORT] = self:watched(self.own.on_report),
@@ -252,14 +311,18 @@ local function ended_as_asked(ended)
 end
 
 ---Kind and reason of the failure, or nil.
-function Run:verdict(ended, lines)
+function Run:judge(ended, lines)
   if ended.timed_out then return "timeout", "timed out after " .. seconds_text(self.own.timeout) end
   if self.stalled then return "timeout", "no progress for " .. seconds_text(self.own.stall_timeout) end
   if self.stopping and ended_as_asked(ended) then return nil end
   if self.stopping and ended.signal == "SIGKILL" then
     return "signal", "it did not end after SIGTERM and was killed"
   end
-  if ended.exit_code == 0 then return self:hidden_fault(lines) end
+  if ended.exit_code == 0 then
+    local kind, reason = self:hidden_fault(lines)
+    if kind or not self.own.verify then return kind, reason end
+    return verify.fault(self.own.verify, self.targets, self.progress)
+  end
   local kind, reason = failure.of_exit(self.log, ended, lines)
   return self.plan.strict and kind == "exit" and "strict" or kind, reason
 end
@@ -268,27 +331,41 @@ end
 function Run:finish_progress(ok)
   if self.finished or self.telling then return end
   self.finished = true
-  self:tell(self.progress:finish(ok))
+  local p = self.progress:finish(ok)
+  if self.bar then self.bar:finish(ok, p) end
+  self:tell(p)
 end
 
--- What on_progress makes of the last event does not hide why the run failed.
-function Run:fail(kind, reason, ended, lines, cause)
+---Raises the error of the run. What on_progress makes of the last event does not hide it.
+---@param kind string
+---@param reason string
+---@param more? table fields of the error
+function Run:fail(kind, reason, more)
   pcall(self.finish_progress, self, false)
-  error(failure.new("ffmpeg", {
+  local ended = self.ended
+  local fields = {
     kind = kind,
     reason = output.real_names(self.targets, reason),
     exit_code = ended.exit_code, signal = ended.signal, elapsed = ended.elapsed,
-    lines = failure.last_lines(lines), argv = self.argv, progress = self.progress.last, cause = cause,
+    lines = failure.last_lines(self.lines), argv = self.argv, progress = self.progress.last,
     partial = self.own.keep_partial and output.partial(self.targets) or nil,
-  }), 0)
+  }
+  for key, value in pairs(more or {}) do fields[key] = value end
+  error(failure.new("ffmpeg", fields), 0)
 end
 
-function Run:commit(ended, lines)
+---Gives the outputs their names. (suspends)
+function Run:commit()
   local ok, e = pcall(output.commit, self.targets, self.own.overwrite)
   if ok then return end
   if type(e) ~= "table" or e.kind == "cancelled" then error(e, 0) end
   local what = e.kind == "exists" and "came into being while ffmpeg ran" or "cannot be kept"
-  self:fail(e.kind, ("the output %s: %s"):format(what, e.message), ended, lines, e)
+  self:fail(e.kind, ("the output %s: %s"):format(what, e.message), { cause = e })
+end
+
+---Removes what was written. (suspends)
+function Run:discard()
+  if not self.own.keep_partial then task.shield(output.discard, self.targets) end
 end
 
 ---@class jobrun.ffmpeg.Result
@@ -303,28 +380,31 @@ end
 ---@field outputs {path?: string, url?: string, raw?: string, size?: integer}[]
 ---@field argv string[] the command
 ---@field stopped boolean by h:stop()
+---@field dropped integer lines left out (on_overflow = "drop")
 ---@field pipe_held boolean another process kept a pipe of ffmpeg open
 ---@field stdout? string with capture_stdout
 ---@field stdout_cut? boolean there was more than that
 ---@field skipped? boolean nothing had to be done (overwrite = "skip" or "newer")
 
-function Run:result(ended)
+---The result of a run that ended well. (suspends)
+---@return jobrun.ffmpeg.Result
+function Run:result()
+  local ended = self.ended
   local r = {
     ok = true, exit_code = ended.exit_code, elapsed = ended.elapsed, cpu = ended.cpu, max_rss = ended.max_rss,
     progress = self.progress.last, errors = self.log.errors, warnings = self.log.warnings,
     outputs = output.describe(self.targets), argv = self.argv,
     stopped = self.stopping or false, pipe_held = ended.pipe_held,
+    dropped = self.process:dropped(STDERR) + (self.own.on_report and self.process:dropped(REPORT) or 0),
   }
   if self.own.capture_stdout then r.stdout, r.stdout_cut = self.process:captured(STDOUT) end
   return r
 end
 
-function Run:conclude(ended)
-  local lines = self.process:tail(STDERR)
-  local kind, reason = self:verdict(ended, lines)
-  if kind then self:fail(kind, reason, ended, lines) end
-  self:commit(ended, lines)
-  local result = self:result(ended)
+function Run:conclude()
+  if self.kind then self:fail(self.kind, self.reason) end
+  self:commit()
+  local result = self:result()
   self:finish_progress(not self.stopping)
   result.progress = self.progress.last
   return result
@@ -336,8 +416,13 @@ end
 function Run:clean_up(e)
   if err.is(e, "cancelled") then self.telling = false end
   pcall(self.finish_progress, self, false)
+  self:close_bar()
   self.process:close()
-  if not self.own.keep_partial then task.shield(output.discard, self.targets) end
+  self:discard()
+end
+
+function Run:close_bar()
+  if self.bar then self.bar:close() end
 end
 
 -- Whoever holds a run holds it as a to-be-closed variable. Once it is followed that is follow's
@@ -349,10 +434,29 @@ end
 local function leave(self)
   return setmetatable({}, {
     __close = function(_, e)
-      self:end_watching()
       if e ~= nil then self:clean_up(e) end
     end,
   })
+end
+
+local Watching = { __close = function(watching) watching.run:end_watching() end }
+
+-- Delivers everything until ffmpeg is gone.
+function Run:read_to_the_end()
+  local _ <close> = setmetatable({ run = self }, Watching)
+  self.active_at = task.monotonic()
+  if self.own.stall_timeout then self.watcher = task.spawn(self.watch_for_stall, self) end
+  return self.process:run(self:handlers())
+end
+
+---Reads ffmpeg to its end, and notes why it failed, if it did. (suspends)
+---@param timeout? number seconds, where the run has none of its own
+function Run:drain(timeout)
+  self.own.timeout = self.own.timeout or timeout
+  self.ended = self:read_to_the_end()
+  self.lines = self.process:tail(STDERR)
+  self.kind, self.reason = self:judge(self.ended, self.lines)
+  self.is_broken_pipe = self.ended.signal == "SIGPIPE" or self.kind == "broken_pipe"
 end
 
 ---Reads ffmpeg to its end. (suspends)
@@ -360,11 +464,8 @@ end
 function Run:follow()
   self.followed = true
   local _ <close> = leave(self)
-  self.active_at = task.monotonic()
-  if self.own.stall_timeout then self.watcher = task.spawn(self.watch_for_stall, self) end
-  local ended = self.process:run(self:handlers())
-  self:end_watching()
-  return self:conclude(ended)
+  self:drain()
+  return self:conclude()
 end
 
 ---Asks ffmpeg to close its files and end; what it has written so far is the result. Does not wait.
@@ -378,13 +479,12 @@ end
 ---Stops the process where it is; timeouts go on, stall_timeout does not.
 function Run:pause()
   self.paused = true
-  self.process:signal("SIGSTOP")
+  self.process:pause()
 end
 
 function Run:resume()
-  if not self.paused then return end
   self.paused = false
-  self.process:signal("SIGCONT")
+  self.process:resume()
 end
 
 ---The result of a run that was not needed.
