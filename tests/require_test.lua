@@ -23,10 +23,10 @@ function test_a_module_may_wait_while_it_loads()
 end
 
 function test_two_tasks_load_it_once()
-  with_modules({ once = "Loads = (Loads or 0) + 1 require('jobrun').sleep(0.002) return {}" }, function()
+  with_modules({ once = "LOADS = (LOADS or 0) + 1 require('jobrun').sleep(0.002) return {}" }, function()
     local a, b = jobrun.all { function() return (require "once") end, function() return (require "once") end }
     lu.assertIs(a, b)
-    lu.assertEquals(Loads, 1)
+    lu.assertEquals(rawget(_G, "LOADS"), 1)
   end)
 end
 

@@ -92,7 +92,7 @@ end
 
 local function type_matches(value, expected)
   for word in expected:gmatch("[^|]+") do
-    if word == "any" or type(value) == word or (word == "integer" and math.type(value) == "integer") then return true end
+    if word == "any" or type(value) == word or word == math.type(value) then return true end
     if word == "callable" and (type(value) == "function" or (getmetatable(value) or {}).__call) then return true end
   end
   return false
@@ -102,7 +102,8 @@ local function check_option(what, key, value, rule)
   local expected = rule.type
   if expected == "duration" then return M.duration(value, what .. "." .. key) end
   if not type_matches(value, expected) then
-    M.fail("%s: option '%s' expected %s, got %s (%s)", what, key, expected:gsub("|", " or "), M.show(value), type(value))
+    M.fail("%s: option '%s' expected %s, got %s (%s)", what, key, (expected:gsub("|", " or ")), M.show(value),
+      type(value))
   end
   if rule.among and not rule.among[value] then
     local words = {}

@@ -15,7 +15,6 @@ local check = require "jobrun.check"
 local err = require "jobrun.core.error"
 local process = require "jobrun.process"
 local process_options = require "jobrun.process_options"
-local task = require "jobrun.task"
 
 local M = {}
 

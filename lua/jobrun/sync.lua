@@ -140,7 +140,7 @@ local Permit = { __close = function(permit) permit.owner:release() end }
 function Semaphore:with(fn, ...)
   check_callable("semaphore:with", fn)
   self:acquire()
-  local permit <close> = setmetatable({ owner = self }, Permit)
+  local _ <close> = setmetatable({ owner = self }, Permit)
   return fn(...)
 end
 
@@ -207,7 +207,9 @@ end
 function Channel:put(item, timeout)
   if item == nil then check.fail "channel:put: nil cannot be put into a channel (it means the end)" end
   while not self.closed and not self:has_room() do wait_in(self.putters, "channel:put", timeout) end
-  if self.closed then error(err.new { kind = "closed", op = "channel:put", message = "channel:put: the channel is closed" }) end
+  if self.closed then
+    error(err.new { kind = "closed", op = "channel:put", message = "channel:put: the channel is closed" })
+  end
   local box = { item }
   self.items[self.first + self.length] = box
   self.length = self.length + 1
@@ -223,7 +225,7 @@ local Offer = {
 }
 
 function Channel:wait_until_taken(box, timeout)
-  local offer <close> = setmetatable({ box = box, channel = self }, Offer)
+  local _ <close> = setmetatable({ box = box, channel = self }, Offer)
   box.queue = core.queue()
   if not box.taken then wait_in(box.queue, "channel:put", timeout) end
 end

@@ -13,12 +13,18 @@ local check = require "jobrun.check"
 local M = {}
 
 ---A running or ended task.
+---
+---`task:await([timeout])` gives its results or raises its error; past the timeout it raises kind
+---"timeout" and the task goes on. (suspends)
+---`task:cancel([reason])`: each wait of the task and of the tasks it owns raises kind "cancelled"
+---from now on.
+---`task:detach()` makes it outlive its parent; a failure is then logged.
 ---@class jobrun.Task
 ---@field name string where it was spawned, or the name it was given
 ---@field status "ready"|"running"|"waiting"|"done"|"failed"|"cancelled"
----@field await fun(self: jobrun.Task, timeout?: number): ... its results, or its error raised; past `timeout` seconds raises kind "timeout" and the task goes on (suspends)
----@field cancel fun(self: jobrun.Task, reason?: string) each wait of the task and of the tasks it owns raises kind "cancelled" from now on
----@field detach fun(self: jobrun.Task): jobrun.Task makes it outlive its parent; a failure is then logged
+---@field await fun(self: jobrun.Task, timeout?: number|string): ...
+---@field cancel fun(self: jobrun.Task, reason?: string)
+---@field detach fun(self: jobrun.Task): jobrun.Task
 
 ---Starts `fn(...)` as a child task of the current one. It runs when the current task waits.
 ---@param fn function
@@ -48,7 +54,8 @@ M.timeout = core.timeout
 ---@return any ... fn's results
 M.scope = core.scope
 
----Runs `fn(...)` out of reach of the caller's cancellation, for 5 s at most: for clean-up that has to wait. (suspends)
+---Runs `fn(...)` out of reach of the caller's cancellation, for 5 s at most: for clean-up that has
+---to wait. (suspends)
 ---@param fn function
 ---@param ... any arguments for fn
 ---@return any ... fn's results
@@ -57,7 +64,8 @@ M.shield = core.shield
 ---There is nothing to run: a script is inside the loop. Raises an error that says what to do; it
 ---exists for who looks for asyncio.run.
 function M.run()
-  check.fail "run: this event loop is already running: call the function itself to wait for it, or spawn(fn) to go on meanwhile"
+  check.fail("run: this event loop is already running: call the function itself to wait for it, "
+    .. "or spawn(fn) to go on meanwhile")
 end
 
 ---The task that runs now.

@@ -94,7 +94,8 @@ local function run_suite(path, options, total)
   local r = exec(argv)
   if not passed or (r.exit_code ~= 0 and failed == 0) then
     passed, failed, skipped = passed or 0, (failed or 0) + 1, skipped or 0
-    lines[#lines + 1] = ("the suite's process ended with %s"):format(r.signal or "exit status " .. tostring(r.exit_code))
+    local how = r.signal or "exit status " .. tostring(r.exit_code)
+    lines[#lines + 1] = "the suite's process ended with " .. how
   end
   if failed > 0 then print(table.concat(lines, "\n")) end
   print(("%s: %d passed, %d failed, %d skipped (%.1f s)"):format(path, passed, failed, skipped, r.elapsed))
