@@ -29,16 +29,12 @@ int jr_open_terminal(lua_State *L);
 int jr_open_work(lua_State *L);
 int jr_open_worker(lua_State *L);
 
-static const luaL_Reg modules[] = {{"jobrun.core.duration", jr_open_duration},
-                                   {"jobrun.core.task", jr_open_task},
-                                   {"jobrun.core.host", jr_open_host},
-                                   {"jobrun.core.sync", jr_open_sync},
-                                   {"jobrun.core.terminal", jr_open_terminal},
-                                   {"jobrun.core.fs", jr_open_fs},
-                                   {"jobrun.core.jobs", jr_open_jobs},
-                                   {"jobrun.core.proc", jr_open_proc},
-                                   {"jobrun.core.work", jr_open_work},
-                                   {NULL, NULL}};
+static const luaL_Reg modules[] = {
+    {"jobrun.core.duration", jr_open_duration}, {"jobrun.core.task", jr_open_task},
+    {"jobrun.core.host", jr_open_host},         {"jobrun.core.sync", jr_open_sync},
+    {"jobrun.core.terminal", jr_open_terminal}, {"jobrun.core.fs", jr_open_fs},
+    {"jobrun.core.jobs", jr_open_jobs},         {"jobrun.core.proc", jr_open_proc},
+    {"jobrun.core.work", jr_open_work},         {NULL, NULL}};
 
 static const luaL_Reg worker_modules[] = {{"jobrun.core.duration", jr_open_duration},
                                           {"jobrun.core.worker", jr_open_worker},
