@@ -155,7 +155,6 @@ static bool is_kept(const jr_compiled *place, const jr_code_text *text) {
 
 void jr_code_push(jr_code *code, lua_State *L, const jr_code_text *text, bool may_reuse) {
   unsigned slot = (unsigned)text->hash % JR_CODE_SLOTS;
-  luaL_checkstack(L, 4, NULL);
   if (may_reuse && is_kept(&code->compiled[slot], text)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, code->compiled_ref);
     lua_rawgeti(L, -1, slot + 1);
@@ -172,7 +171,6 @@ bool jr_code_set_upvalue(const jr_code *code, lua_State *L, int n) {
     return false;
   }
   lua_pop(L, 1);
-  luaL_checkstack(L, 2, NULL);
   lua_rawgeti(L, LUA_REGISTRYINDEX, code->cell_ref);
   lua_call(L, 0, 1);
   lua_upvaluejoin(L, -3, n, -1, 1);

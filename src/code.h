@@ -77,7 +77,8 @@ typedef struct jr_code_text {
 } jr_code_text;
 
 /* Pushes a function made of these bytes, which jr_code_dump wrote in this very process: Lua checks
- * nothing in them. With `may_reuse` it can be one that was pushed before. Raises memory errors. */
+ * nothing in them. With `may_reuse` it can be one that was pushed before. Takes 4 places of the
+ * stack. Raises memory errors. */
 void jr_code_push(jr_code *code, lua_State *L, const jr_code_text *text, bool may_reuse);
 
 /* Pops a value and makes it upvalue `n` of the function below it, in a variable of its own. False

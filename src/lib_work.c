@@ -1,7 +1,7 @@
 /* The words about blocking calls: blocking, executors; and what a worker's Lua state gets of C.
  *
  * SPDX-License-Identifier: MIT */
-#include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -16,7 +16,6 @@ int jr_open_work(lua_State *L);
 int jr_open_worker(lua_State *L);
 
 #define EXECUTOR_META "jobrun.executor"
-#define CALL_META     "jobrun.call"
 
 static void check_function(lua_State *L, int arg, const char *op) {
   if (!lua_isfunction(L, arg))
@@ -32,11 +31,15 @@ static int work_blocking(lua_State *L) {
 
 /* ---- executors ------------------------------------------------------------------------------ */
 
+/* The executor at index 1. Upvalue 1 of all functions here is their metatable, which is compared
+ * faster than by its name. */
 static jr_pool *check_executor(lua_State *L, const char *op) {
-  jr_pool **place = luaL_testudata(L, 1, EXECUTOR_META);
-  if (!place)
+  jr_pool **place = lua_touserdata(L, 1);
+  bool is_ours = place && lua_getmetatable(L, 1) && lua_rawequal(L, -1, lua_upvalueindex(1));
+  if (!is_ours || !*place)
     jr_raise(L, "usage", 0, 1, "%s: expected an executor, got %s (call it with a colon)", op,
              luaL_typename(L, 1));
+  lua_pop(L, 1);
   return *place;
 }
 
@@ -47,7 +50,8 @@ static int work_executor(lua_State *L) {
   int64_t idle_ns = jr_check_duration(L, 3, "executor");
   jr_pool **place = lua_newuserdatauv(L, sizeof *place, 0);
   *place = NULL;
-  luaL_setmetatable(L, EXECUTOR_META);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_setmetatable(L, -2);
   *place = jr_executor_new(L, name, (uint32_t)max, idle_ns);
   return 1;
 }
@@ -66,7 +70,7 @@ static int executor_close(lua_State *L) {
 }
 
 static int executor_gc(lua_State *L) {
-  jr_pool **place = luaL_checkudata(L, 1, EXECUTOR_META);
+  jr_pool **place = lua_touserdata(L, 1);
   if (*place) jr_executor_release(*place);
   *place = NULL;
   return 0;
@@ -97,11 +101,11 @@ static void push_stats(lua_State *L, jr_pool *pool) {
   set_count(L, "cancelled", stats.cancelled);
 }
 
-/* Upvalue: the methods. */
+/* Upvalue 2: the methods. */
 static int executor_index(lua_State *L) {
-  jr_pool *pool = check_executor(L, "index");
   lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL) return 1;
+  jr_pool *pool = check_executor(L, "index");
   const char *key = lua_tostring(L, 2);
   if (key && strcmp(key, "stats") == 0) {
     push_stats(L, pool);
@@ -114,41 +118,33 @@ static int executor_index(lua_State *L) {
   return 0;
 }
 
-/* ---- calls prepared now and run by another task ---------------------------------------------- */
+/* ---- calls packed now and run by another task ------------------------------------------------ */
 
-/* prepare(executor, fn, ...) → call: the values are copied now */
-static int work_prepare(lua_State *L) {
+/* pack(executor, fn, ...) → two strings, for run: the values are copied now */
+static int work_pack(lua_State *L) {
   jr_pool *pool = check_executor(L, "spawn");
   check_function(L, 2, "spawn");
-  jr_work **place = lua_newuserdatauv(L, sizeof *place, 1);
-  *place = NULL;
-  luaL_setmetatable(L, CALL_META);
-  lua_pushvalue(L, 1); /* as long as it has calls to come, the executor stays */
-  lua_setiuservalue(L, -2, 1);
-  lua_insert(L, 1);
-  *place = jr_work_new(L, pool, 3, "spawn");
-  lua_settop(L, 1);
-  return 1;
+  jr_work_pack(L, pool, 2, "spawn");
+  return 2;
 }
 
-/* run(call) → the function's results */
+/* run(executor, bytes, name) → the function's results */
 static int work_run(lua_State *L) {
-  jr_work **place = luaL_checkudata(L, 1, CALL_META), *work = *place;
+  jr_pool *pool = check_executor(L, "spawn");
   jr_check_park(L, "spawn");
-  if (!work) return jr_raise(L, "usage", 0, 1, "this call was run already");
-  *place = NULL;
-  return jr_work_start(L, work);
-}
-
-static int call_gc(lua_State *L) {
-  jr_work **place = luaL_checkudata(L, 1, CALL_META);
-  if (*place) jr_work_drop(*place);
-  *place = NULL;
-  return 0;
+  return jr_work_start(L, jr_work_packed(L, pool, 2, 3));
 }
 
 /* ---- the module ------------------------------------------------------------------------------ */
 
+/* Pushes a table of functions whose first upvalue is the value on top, which stays below. */
+static void push_functions(lua_State *L, const luaL_Reg *list) {
+  lua_newtable(L);
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, list, 1);
+}
+
+/* Fills the metatable on top; pushes the methods. */
 static void open_executor(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"call", executor_call}, {"close", executor_close}, {NULL, NULL}};
@@ -156,29 +152,30 @@ static void open_executor(lua_State *L) {
                                   {"__close", executor_close},
                                   {"__tostring", executor_tostring},
                                   {NULL, NULL}};
-  luaL_newlib(L, methods);
-  luaL_newmetatable(L, EXECUTOR_META);
-  luaL_setfuncs(L, meta, 0);
+  lua_pushvalue(L, -1);
+  luaL_setfuncs(L, meta, 1);
+  lua_pushliteral(L, "executor"); /* what getmetatable gives: __gc is not for scripts */
+  lua_setfield(L, -2, "__metatable");
+  push_functions(L, methods);
   lua_pushvalue(L, -2);
-  lua_pushcclosure(L, executor_index, 1);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, executor_index, 2);
+  lua_setfield(L, -3, "__index");
 }
 
 int jr_open_work(lua_State *L) {
   static const luaL_Reg functions[] = {{"blocking", work_blocking},
                                        {"executor", work_executor},
-                                       {"prepare", work_prepare},
+                                       {"pack", work_pack},
                                        {"run", work_run},
                                        {NULL, NULL}};
   jr_works_open(L, jr_of(L)->furnish_worker);
-  luaL_newlib(L, functions);
+  luaL_newmetatable(L, EXECUTOR_META);
   open_executor(L);
+  lua_insert(L, -2);
+  push_functions(L, functions); /* methods, metatable, module */
+  lua_pushvalue(L, -3);
   lua_setfield(L, -2, "methods");
-  luaL_newmetatable(L, CALL_META);
-  lua_pushcfunction(L, call_gc);
-  lua_setfield(L, -2, "__gc");
-  lua_pop(L, 1);
   return 1;
 }
 

@@ -138,10 +138,12 @@ static int refuse_size(packer *p) {
 
 /* Room for a tag and `len` bytes behind it, all counted as written; NULL = no memory. */
 static inline char *put_tag(packer *p, enum jr_tag tag, size_t len) {
-  char *to = jr_buf_reserve(p->out, len + 1);
+  jr_buf *out = p->out;
+  bool has_room = out->cap - out->len > len;
+  char *to = has_room ? out->data + out->len : jr_buf_reserve(out, len + 1);
   if (!to) return NULL;
   to[0] = (char)tag;
-  p->out->len += len + 1;
+  out->len += len + 1;
   return to + 1;
 }
 
@@ -365,7 +367,8 @@ static int pack_other(packer *p, int index, const step *at) {
 
 static int pack_nested(packer *p, int index, const step *at) {
   if (p->depth == JR_VALUES_DEPTH) return refuse_depth(p, at);
-  if (!lua_checkstack(p->L, JR_VALUES_SLOTS)) return UV_ENOMEM;
+  bool has_slots = p->depth == 0 || lua_checkstack(p->L, JR_VALUES_SLOTS); /* 0: jr_values_pack */
+  if (!has_slots) return UV_ENOMEM;
   p->depth++;
   int status = lua_istable(p->L, index) ? pack_table(p, index, at) : pack_function(p, index, at);
   p->depth--;

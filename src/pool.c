@@ -33,8 +33,8 @@ struct jr_pool {
   int64_t idle_ns;
   char name[NAME_SIZE];
   jr_list queue, idle;
-  _Atomic uint32_t queued;  /* also read without the lock */
-  _Atomic uint32_t workers; /* threads that count; also read without the lock */
+  _Atomic uint32_t queued; /* also read without the lock */
+  uint32_t workers;        /* threads that count */
   uint32_t idle_len, running, most, given_up;
   uint32_t starting; /* made, but have not looked at the queue yet */
   uint32_t waking;   /* the same of those that were idle */
@@ -298,7 +298,7 @@ static int keep_or_take_back(jr_entry *entry, int status) {
   return is_stuck ? status : 0;
 }
 
-int jr_pool_put(jr_entry *entry) {
+bool jr_pool_put(jr_entry *entry) {
   jr_pool *pool = entry->pool;
   lock(pool->crew);
   entry->state = JR_ENTRY_QUEUED;
@@ -308,7 +308,11 @@ int jr_pool_put(jr_entry *entry) {
   jr_hand *h = wake_one(pool);
   unlock(pool->crew);
   signal_hand(h);
-  int status = more ? start_hand(pool) : 0;
+  return more;
+}
+
+int jr_pool_grow(jr_entry *entry) {
+  int status = start_hand(entry->pool);
   return status < 0 ? keep_or_take_back(entry, status) : 0;
 }
 
@@ -377,10 +381,6 @@ void jr_pool_end(jr_pool *pool) {
   lock(pool->crew);
   end_pool(pool);
   unlock(pool->crew);
-}
-
-bool jr_pool_may_grow(const jr_pool *pool) {
-  return atomic_load_explicit(&pool->workers, memory_order_relaxed) < pool->max;
 }
 
 bool jr_pool_is_ended(const jr_pool *pool) {

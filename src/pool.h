@@ -103,9 +103,13 @@ jr_pool *jr_pool_new(jr_crew *crew, const char *name, uint32_t max, int64_t idle
 void jr_pool_ref(jr_pool *pool);
 void jr_pool_unref(jr_pool *pool);
 
-/* Queues a NEW entry of this pool and sees to it that there is a worker for it. 0, or a
- * negative status (it is NEW again) where no thread could be made and there is none. */
-int jr_pool_put(jr_entry *entry);
+/* Queues a NEW entry of this pool. True if no worker is free for it and one more may be made:
+ * jr_pool_grow is due. */
+bool jr_pool_put(jr_entry *entry);
+
+/* Makes a worker for an entry that was put. 0, or a negative status (it is NEW again) where no
+ * thread could be made and there is none. */
+int jr_pool_grow(jr_entry *entry);
 
 /* Nobody wants it any more: takes it out of the queue, or gives it up if it runs. What it was. A
  * QUEUED one is NEW again; others come back by jr_crew_take_done. */
@@ -116,9 +120,6 @@ uint32_t jr_pool_pending(jr_pool *pool, int by);
 
 /* The workers end when the queue is empty; put nothing more. */
 void jr_pool_end(jr_pool *pool);
-
-/* True if the next jr_pool_put may make a thread. */
-bool jr_pool_may_grow(const jr_pool *pool);
 
 bool jr_pool_is_ended(const jr_pool *pool);
 jr_crew *jr_pool_crew(const jr_pool *pool);

@@ -259,10 +259,8 @@ static int unpack_value(unpacker *u) {
 }
 
 static int unpack_all(unpacker *u, uint32_t count) {
-  for (u->index = 0; u->index < count; u->index++) {
-    luaL_checkstack(u->L, JR_VALUES_SLOTS, "too many values");
+  for (u->index = 0; u->index < count; u->index++)
     if (unpack_value(u) < 0) return UV_EINVAL;
-  }
   return u->at == u->end ? 0 : UV_EINVAL;
 }
 
@@ -273,7 +271,7 @@ int jr_values_unpack(jr_values *v, lua_State *L, const char *bytes, size_t len) 
   int top = lua_gettop(L);
   if (len > INT_MAX || !get(&u, &flags, 1) || !get(&u, &count, sizeof count) || count > left(&u))
     return UV_EINVAL;
-  luaL_checkstack(L, JR_VALUES_SLOTS, NULL);
+  luaL_checkstack(L, (int)count + JR_VALUES_SLOTS, "too many values");
   u.is_call = flags & JR_HEAD_CALL;
   if (flags & JR_HEAD_REFS) {
     lua_newtable(L);

@@ -21,6 +21,7 @@
 enum {
   ROOM = 640,       /* of a message that needs no memory of its own */
   SPARE_MAX = 1024, /* calls kept for reuse */
+  SCRATCH_MAX = 64 * 1024,
   DEFAULT_MAX = 32,
   DEFAULT_MORE = 4
 };
@@ -41,6 +42,7 @@ typedef struct works {
   jr_entry *spare; /* calls for reuse, linked by `next` */
   uint32_t spare_len;
   jr_values values;
+  jr_buf scratch; /* jr_work_pack's */
   char busy[200];
 } works;
 
@@ -112,7 +114,7 @@ static jr_work *work_new(jr_pool *pool, const jr_call_ops *ops, void *data) {
   work->entry.call.ops = ops;
   work->entry.call.data = data;
   jr_mem_init(&work->mem, message_alloc, work, 0);
-  jr_buf_init(&work->entry.call.message, &work->mem);
+  work->entry.call.message = (jr_buf){.mem = &work->mem, .data = work->room, .cap = ROOM};
   jr_list_init(&work->entry.link);
   jr_list_append(&ws->all, &work->all);
   jr_pool_ref(pool);
@@ -133,7 +135,7 @@ static void work_free(jr_work *work) {
   ws->spare_len++;
 }
 
-void jr_work_drop(jr_work *work) {
+static void work_drop(jr_work *work) {
   const jr_call_ops *ops = work->entry.call.ops;
   if (ops && ops->drop) ops->drop(work->entry.call.data);
   work_free(work);
@@ -161,7 +163,7 @@ static void come_back(jr_work *work, int status) {
   end_pending(work);
   work->is_back = true;
   if (work->is_dropped)
-    jr_work_drop(work);
+    work_drop(work);
   else
     jr_wake(&work->wait, status);
 }
@@ -188,7 +190,7 @@ static void on_cancel(jr_wait *w) {
 static void on_drop(jr_wait *w) {
   jr_work *work = work_of(w);
   if (work->is_back)
-    jr_work_drop(work);
+    work_drop(work);
   else
     work->is_dropped = true;
 }
@@ -245,15 +247,20 @@ static void note_paths(lua_State *L, jr_crew *crew) {
   lua_pop(L, 2);
 }
 
-int jr_work_start(lua_State *L, jr_work *work) {
-  jr_pool *pool = work->entry.pool;
-  if (jr_pool_may_grow(pool)) note_paths(L, jr_pool_crew(pool));
-  begin_pending(work);
-  int status = jr_pool_put(&work->entry);
-  if (status == 0) return jr_park(L, &work->wait);
+/* Makes a worker for a call that was put. On failure the call is gone. */
+static void grow(lua_State *L, jr_work *work) {
+  note_paths(L, jr_pool_crew(work->entry.pool));
+  int status = jr_pool_grow(&work->entry);
+  if (status == 0) return;
   end_pending(work);
-  jr_work_drop(work);
-  return jr_raise_status(L, wait_ops.name, status);
+  work_drop(work);
+  jr_raise_status(L, wait_ops.name, status);
+}
+
+int jr_work_start(lua_State *L, jr_work *work) {
+  begin_pending(work);
+  if (jr_pool_put(&work->entry)) grow(L, work);
+  return jr_park(L, &work->wait);
 }
 
 static void check_open(lua_State *L, const jr_pool *pool, const char *op) {
@@ -261,21 +268,52 @@ static void check_open(lua_State *L, const jr_pool *pool, const char *op) {
     jr_raise(L, "closed", JR_ECLOSED, 1, "%s: executor '%s' is closed", op, jr_pool_name(pool));
 }
 
-jr_work *jr_work_new(lua_State *L, jr_pool *pool, int first, const char *op) {
-  check_open(L, pool, op);
+/* Packs the values from `first` on; on failure drops `work` (may be NULL) and raises. */
+static void pack(lua_State *L, jr_pool *pool, int first, const char *op, jr_buf *out,
+                 jr_work *work) {
   jr_values *values = &works_of_pool(pool)->values;
-  jr_work *work = work_new(pool, NULL, NULL);
-  if (!work) jr_raise_status(L, op, UV_ENOMEM);
-  jr_call *call = &work->entry.call;
-  int status =
-      jr_values_pack(values, L, first, lua_gettop(L) - first + 1, JR_VALUES_CALL, &call->message);
-  if (status == 0) {
-    memcpy(call->name, values->called, sizeof call->name);
-    return work;
-  }
-  jr_work_drop(work);
+  int status = jr_values_pack(values, L, first, lua_gettop(L) - first + 1, JR_VALUES_CALL, out);
+  if (status == 0) return;
+  if (work) work_drop(work);
   if (status == UV_ENOMEM) jr_raise_status(L, op, status);
   jr_raise(L, jr_kind_of(status), status, 1, "%s: %s", op, values->error);
+}
+
+jr_work *jr_work_new(lua_State *L, jr_pool *pool, int first, const char *op) {
+  check_open(L, pool, op);
+  jr_work *work = work_new(pool, NULL, NULL);
+  if (!work) jr_raise_status(L, op, UV_ENOMEM);
+  pack(L, pool, first, op, &work->entry.call.message, work);
+  memcpy(work->entry.call.name, work->works->values.called, sizeof work->entry.call.name);
+  return work;
+}
+
+void jr_work_pack(lua_State *L, jr_pool *pool, int first, const char *op) {
+  works *ws = works_of_pool(pool);
+  check_open(L, pool, op);
+  ws->scratch.len = 0;
+  ws->scratch.failed = false;
+  pack(L, pool, first, op, &ws->scratch, NULL);
+  lua_pushlstring(L, ws->scratch.data, ws->scratch.len);
+  lua_pushstring(L, ws->values.called);
+  if (ws->scratch.cap > SCRATCH_MAX) jr_buf_fini(&ws->scratch);
+}
+
+jr_work *jr_work_packed(lua_State *L, jr_pool *pool, int bytes, int name) {
+  size_t len, name_len;
+  const char *message = luaL_checklstring(L, bytes, &len);
+  const char *called = luaL_checklstring(L, name, &name_len);
+  check_open(L, pool, "spawn");
+  jr_work *work = work_new(pool, NULL, NULL);
+  if (!work) jr_raise_status(L, "spawn", UV_ENOMEM);
+  jr_call *call = &work->entry.call;
+  jr_buf_add(&call->message, message, len);
+  if (call->message.failed) {
+    work_drop(work);
+    jr_raise_status(L, "spawn", UV_ENOMEM);
+  }
+  if (name_len < sizeof call->name) memcpy(call->name, called, name_len + 1);
+  return work;
 }
 
 int jr_work_c(lua_State *L, jr_pool *pool, const jr_call_ops *ops, void *data) {
@@ -375,11 +413,12 @@ static void on_close(jobrun *rt, jr_trade *trade) {
 
 static void on_free(jobrun *rt, jr_trade *trade) {
   works *ws = jr_container_of(trade, works, trade);
-  JR_LIST_EACH_SAFE (it, &ws->all) jr_work_drop(jr_container_of(it, jr_work, all));
+  JR_LIST_EACH_SAFE (it, &ws->all) work_drop(jr_container_of(it, jr_work, all));
   JR_LIST_EACH_SAFE (it, &ws->closers) closer_drop(&closer_of_link(it)->wait);
   if (ws->standard) jr_pool_unref(ws->standard);
   while (ws->spare) jr_mem_free(&rt->mem, work_alloc(ws), sizeof(jr_work));
   jr_values_fini(&ws->values);
+  jr_buf_fini(&ws->scratch);
   jr_crew_fini(&ws->crew);
   jr_list_remove(&ws->trade.link);
   jr_mem_free(&rt->mem, ws, sizeof *ws);
@@ -395,6 +434,7 @@ static void works_init(works *ws, jobrun *rt, lua_CFunction furnish) {
   jr_list_init(&ws->all);
   jr_list_init(&ws->closers);
   jr_values_init(&ws->values, &rt->mem, true);
+  jr_buf_init(&ws->scratch, &rt->mem);
 }
 
 /* 0 with the trade registered, or a negative status with nothing left open. */

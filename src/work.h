@@ -38,16 +38,20 @@ int jr_executor_close(lua_State *L, jr_pool *pool);
 
 /* ---- calls --------------------------------------------------------------------------------- */
 
-/* Makes a call of the function at `first` and all values above it, by copy; `op` names it in
- * errors. The caller starts or drops it. Raises where a value cannot travel, and if the pool was
- * closed. */
+/* Makes a call of the function at `first` with all values above it, by copy; `op` names it in
+ * errors. The caller starts it, before anything that may raise. Raises where a value cannot travel,
+ * and if the pool was closed. */
 jr_work *jr_work_new(lua_State *L, jr_pool *pool, int first, const char *op);
 
-/* Lets go of one that was not started. */
-void jr_work_drop(jr_work *work);
+/* The same in two steps: packs now, into two strings that are pushed (the bytes, the function's
+ * name) ... */
+void jr_work_pack(lua_State *L, jr_pool *pool, int first, const char *op);
 
-/* `return jr_work_start(L, work)`: queues it and suspends; its results, or its error raised with
- * the worker's traceback. Takes the call over. */
+/* ... and makes the call later, of two strings that must come from jr_work_pack. */
+jr_work *jr_work_packed(lua_State *L, jr_pool *pool, int bytes, int name);
+
+/* `return jr_work_start(L, work)`, after jr_check_park: queues it and suspends; its results, or its
+ * error raised with the worker's traceback. Takes the call over. */
 int jr_work_start(lua_State *L, jr_work *work);
 
 /* `return jr_work_c(L, pool, ops, data)`: the same with a blocking C function; pool NULL = the

@@ -49,7 +49,7 @@ local Executor = core.methods
 ---@param ... any arguments for fn
 ---@return jobrun.Task
 function Executor:spawn(fn, ...)
-  return task.spawn(core.run, core.prepare(self, fn, ...))
+  return task.spawn(core.run, self, core.pack(self, fn, ...))
 end
 
 ---Calls `fn(item)` for each item of a list. The first failure cancels the others and is raised. (suspends)

@@ -45,11 +45,19 @@ setmetatable(package.preload, {
 
 -- ---- words -------------------------------------------------------------------------------------
 
-local all = require "jobrun"
 local HERE = { log = true, env = true, check = true, error_object = true }
 
 -- sleep blocks this thread; it raises kind "cancelled" as soon as nobody waits for the call any more.
 local words = { now = worker.now, monotonic = worker.monotonic, sleep = worker.sleep }
+
+-- The task's words, loaded when a name is asked for that is nothing else: most calls never do.
+local all
+
+local function load_all()
+  package.loaded.jobrun = nil
+  all = require "jobrun"
+  package.loaded.jobrun = words
+end
 
 -- A word whose module does not load here is a word all the same.
 local function lookup(name)
@@ -58,6 +66,7 @@ end
 
 setmetatable(words, {
   __index = function(_, name)
+    if not all then load_all() end
     local loads, value = pcall(lookup, name)
     if loads and value == nil then return nil end
     if not HERE[name] then value = stub(name) end
