@@ -40,6 +40,10 @@ local FIELDS = { -- the word is a field of the module's table
   sh = "jobrun.exec",
   ffmpeg = "jobrun.ffmpeg",
   probe = "jobrun.probe",
+  stage = "jobrun.stage",
+  pipeline = "jobrun.pipeline",
+  limit = "jobrun.limit",
+  encode_segments = "jobrun.segments",
 }
 
 local function index(words, name)

@@ -632,10 +632,11 @@ static int on_closed(lua_State *L, int status, lua_KContext ctx) {
   return is_running(p) ? jr_park_k(L, &p->wait, ctx, on_closed) : 0;
 }
 
-/* close(handle): ends a live one and waits until it is gone, where one can wait. This is a
- * clean-up: it waits in a cancelled task too. */
+/* close(handle): forgets one that was not started; ends a live one and waits until it is gone,
+ * where one can wait. This is a clean-up: it waits in a cancelled task too. */
 static int proc_close(lua_State *L) {
   handle *h = check_handle(L);
+  jr_proc_forget(h->p);
   if (!is_running(h->p)) return 0;
   jr_proc_cancel(h->p);
   if (!may_wait(L) || jr_wait_is_open(&h->p->wait)) return 0;

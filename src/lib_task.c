@@ -110,6 +110,14 @@ static int method_detach(lua_State *L) {
   return 1;
 }
 
+/* is_within(task) → is the running task that one, or owned by it? */
+static int task_is_within(lua_State *L) {
+  const jr_task *owner = jr_task_check(L, 1), *t = jr_task_current(L);
+  while (t && t != owner) t = t->parent;
+  lua_pushboolean(L, t != NULL);
+  return 1;
+}
+
 static int task_index(lua_State *L) {
   jr_task *t = jr_task_check(L, 1);
   lua_pushvalue(L, 2);
@@ -147,10 +155,11 @@ static int task_tostring(lua_State *L) {
 }
 
 int jr_open_task(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"spawn", task_spawn},   {"begin", task_begin},     {"sleep", task_sleep},
-      {"yield", task_yield},   {"timeout", task_timeout}, {"scope", task_scope},
-      {"shield", task_shield}, {"current", task_current}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"spawn", task_spawn},         {"begin", task_begin},
+                                       {"sleep", task_sleep},         {"yield", task_yield},
+                                       {"timeout", task_timeout},     {"scope", task_scope},
+                                       {"shield", task_shield},       {"current", task_current},
+                                       {"is_within", task_is_within}, {NULL, NULL}};
   static const luaL_Reg methods[] = {
       {"await", method_await}, {"cancel", method_cancel}, {"detach", method_detach}, {NULL, NULL}};
   static const luaL_Reg meta[] = {

@@ -105,6 +105,12 @@ static void close_given(jr_proc *p) {
   }
 }
 
+void jr_proc_forget(jr_proc *p) {
+  if (p->phase != JR_PROC_NEW) return;
+  close_given(p);
+  p->phase = JR_PROC_OVER;
+}
+
 void jr_proc_give_fd(jr_proc *p, int fd, int own) {
   if (p->given[fd] >= 0) close(p->given[fd]);
   p->given[fd] = own;

@@ -116,6 +116,9 @@ int jr_proc_open_input(jr_proc *p, const char *path);
  * step that failed; then p may be started no more. */
 int jr_proc_start(jr_proc *p, jr_spawn_spec *spec, jr_spawn_step *step);
 
+/* It will not be started: what it was given is closed. A started one is left alone. */
+void jr_proc_forget(jr_proc *p);
+
 /* Asks it to end, without waiting; a second call can only shorten the grace. One that is over or
  * not started is left alone. */
 void jr_proc_stop(jr_proc *p, int64_t grace_ns);

@@ -9,8 +9,8 @@
 -- SPDX-License-Identifier: MIT
 
 local check = require "jobrun.check"
-local run = require "jobrun.ffmpeg.run"
-local task = require "jobrun.task"
+local session = require "jobrun.ffmpeg.session"
+local task_core = require "jobrun.core.task"
 
 local M = {}
 
@@ -21,7 +21,7 @@ local M = {}
 ---@field protocols? string[] what a url may use: {"https", "tls", "tcp"}
 ---@field args? string[] passed as they are
 
----@class jobrun.ffmpeg.Options
+---@class jobrun.ffmpeg.Options: jobrun.process.Options
 ---@field input? string|jobrun.ffmpeg.File
 ---@field inputs? (string|jobrun.ffmpeg.File)[]
 ---@field output? string|jobrun.ffmpeg.File
@@ -42,6 +42,11 @@ local M = {}
 ---@field duration? number|string the length of the result, where ffmpeg does not tell it
 ---@field capture_stdout? boolean|integer the most bytes; true: 1 MiB
 ---@field stats_period? number|string between two events of progress; default 0.5 s
+---@field verify? jobrun.ffmpeg.Verify a second look at the files before they get their names: {frames=true, duration=0.1}
+---@field two_pass? boolean encode twice, for a better picture at the same size; for one output, with its bit rate
+---@field retry? jobrun.Retry|integer again, when the failure may pass (e.retryable): {n=3, backoff="10s"}
+---@field limit? string|jobrun.Limit|false the limit it runs under; default the one named "ffmpeg", if declared
+---@field progress? boolean a bar on the terminal
 ---@field env? table<string, string|false> merged over the environment; false removes
 ---@field cwd? string
 ---@field nice? integer
@@ -66,69 +71,65 @@ end
 ---@param grace? number|string until SIGKILL
 ---@return jobrun.ffmpeg.Result?
 function Handle:stop(grace)
-  if self.run.process then self.run:stop(grace and check.duration(grace, "stop")) end
-  if task.current() == self.task then return nil end
+  local run = self.session.run
+  if run.process then run:stop(grace and check.duration(grace, "stop")) end
+  if task_core.is_within(self.task) then return nil end
   return self.task:await()
 end
 
 ---Ends ffmpeg and drops what it has written; wait raises kind "cancelled". Does not wait.
 ---@param reason? string
 function Handle:cancel(reason)
-  if self.run.process then self.run:resume() end
+  self:resume()
   self.task:cancel(reason)
 end
 
 ---Stops the process where it is (SIGSTOP).
 function Handle:pause()
-  if self.run.process then self.run:pause() end
+  local run = self.session.run
+  if run.process then run:pause() end
 end
 
 ---Lets it go on.
 function Handle:resume()
-  if self.run.process then self.run:resume() end
+  local run = self.session.run
+  if run.process then run:resume() end
 end
 
 ---@return boolean
 function Handle:is_running()
-  return self.run.process ~= nil and self.run.process:is_running()
+  local process = self.session.run.process
+  return process ~= nil and process:is_running()
 end
 
 local handle_meta = {
   __name = "jobrun.ffmpeg.handle",
   __close = function(self)
-    if not self:is_running() then return end
+    if self.task.status == "done" or self.task.status == "failed" then return end
     self:cancel("its handle was closed")
     pcall(self.task.await, self.task)
   end,
   __index = function(self, key)
     if Handle[key] then return Handle[key] end
-    local inner = rawget(self, "run")
+    local inner = rawget(self, "session").run
     if key == "pid" then return inner.process and inner.process.pid end
     if key == "progress" then return inner.progress and inner.progress.last end
   end,
 }
 
-local function work(prepared)
-  if prepared.skipped then return prepared:skipped_result() end
-  return prepared:follow()
-end
-
-local function begin(opts)
-  local prepared = run.prepare(opts)
-  if not prepared.skipped then prepared:start() end
-  return prepared
-end
-
 local function call(opts)
-  return work(begin(opts))
+  local one = session.open(opts)
+  one:begin()
+  return one:work()
 end
 
--- A task that is cancelled before it ran never runs, and could not clean up: let it begin.
+-- The permit was taken by the task that called; it belongs to the one that works.
 local function start(opts)
-  local prepared <close> = begin(opts)
-  local handle = setmetatable({ run = prepared, task = task.spawn(work, prepared) }, handle_meta)
+  local one = session.open(opts)
+  one:begin()
+  local handle = setmetatable({ session = one, task = task_core.begin(one.work, one) }, handle_meta)
   handle.task.name = "ffmpeg"
-  task.yield()
+  if one.permit then one.permit:give_to(handle.task) end
   return handle
 end
 

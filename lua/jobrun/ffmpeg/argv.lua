@@ -165,12 +165,12 @@ function M.file(spec, what, default)
   return result
 end
 
-local function files(opts, one, many, default)
+local function files(opts, one, many, default, hint)
   local single, list = opts[one], opts[many]
   if single ~= nil and list ~= nil then usage("give %s or %s, not both", one, many) end
   if single == nil and list == nil and default then single = {} end
   if single ~= nil then return { M.file(single, one, default) } end
-  if list == nil then usage("no %s (use stage.ffmpeg in a pipeline)", one) end
+  if list == nil then usage("no %s (%s)", one, hint) end
   if type(list) ~= "table" or #list == 0 then usage("%s: expected a list of %ss", many, one) end
   local result = {}
   for i, spec in ipairs(list) do result[i] = M.file(spec, ("%s[%d]"):format(many, i), default) end
@@ -231,9 +231,10 @@ function M.plan(opts, place)
   place = place or {}
   if type(opts) ~= "table" then usage("expected a table of options, got %s", type(opts)) end
   local shared = shared_options(opts)
+  local hint = place.writes == nil and "use stage.ffmpeg in a pipeline" or "the first and the last stage need their own"
   local plan = {
-    inputs = files(opts, "input", "inputs", (place.reads or opts.stdin ~= nil) and "pipe:0" or nil),
-    outputs = files(opts, "output", "outputs", (place.writes or opts.capture_stdout) and "pipe:1" or nil),
+    inputs = files(opts, "input", "inputs", (place.reads or opts.stdin ~= nil) and "pipe:0" or nil, hint),
+    outputs = files(opts, "output", "outputs", (place.writes or opts.capture_stdout) and "pipe:1" or nil, hint),
     bin = opts.bin or "ffmpeg",
     global_args = strings(opts.global_args, "global_args"),
     filter_complex = strings(opts.filter_complex, "filter_complex"),

@@ -24,6 +24,7 @@ local check = require "jobrun.check"
 local err = require "jobrun.core.error"
 local failure = require "jobrun.ffmpeg.failure"
 local output = require "jobrun.ffmpeg.output"
+local passes = require "jobrun.ffmpeg.passes"
 local process = require "jobrun.process"
 local process_options = require "jobrun.process_options"
 local progress = require "jobrun.ffmpeg.progress"
@@ -90,10 +91,12 @@ end
 ---Checks everything that can be checked before ffmpeg is started. (suspends)
 ---@param opts table what the script passed
 ---@param place? {reads: boolean, writes: boolean} in a pipeline: from the stage before, to the one behind
+---@param pass? jobrun.ffmpeg.Pass
 ---@return table run
-function M.prepare(opts, place)
+function M.prepare(opts, place, pass)
   place = place or {}
   local plan = argv.plan(opts, place)
+  if pass then passes.apply(plan, pass) end
   local own = own_options(opts)
   check_env(own.env)
   check_place(own, place)
@@ -102,10 +105,20 @@ function M.prepare(opts, place)
   output.check_inputs("ffmpeg", plan.inputs, own.cwd)
   local targets, skip = output.prepare(plan, own.overwrite or false, own.cwd)
   local self = setmetatable({ own = own, plan = plan, targets = targets, skipped = skip }, Run)
-  self.program, self.place = "ffmpeg", place
+  self.program, self.pass = "ffmpeg", pass and pass.number
   self.log = report.new()
   self.durations = {}
   self.argv = argv.build(plan, self:names())
+  return self
+end
+
+---ffmpeg as one stage of a pipeline: prepared and described. (suspends)
+---@param opts table
+---@param place {reads: boolean, writes: boolean}
+---@return table run
+function M.stage(opts, place)
+  local self = M.prepare(opts, place)
+  if not self.skipped then self:describe() end
   return self
 end
 
@@ -154,7 +167,7 @@ function Run:start()
   if not self.process then self:describe() end
   local ok, e = pcall(self.process.start, self.process)
   if not ok then failure.raise_spawn("ffmpeg", e, self.argv) end
-  if self.own.progress then self.bar = terminal.bar(self:label()) end
+  if self.own.progress and not self.bar then self.bar = terminal.bar(self:label()) end
 end
 
 -- What a bar is called: its first output.
@@ -225,7 +238,9 @@ end
 
 -- The bar, and on_progress; `telling` stays true when that raises.
 function Run:tell(p)
+  if self.pass then passes.scale(p, self.pass) end
   if self.bar then self.bar:update(p) end
+  if self.bar and p.done then self.bar:finish(self.succeeded or false, p) end
   if not self.tell_progress then return end
   self.telling = true
   self.tell_progress(p)
@@ -331,8 +346,9 @@ end
 function Run:finish_progress(ok)
   if self.finished or self.telling then return end
   self.finished = true
+  if ok and self.pass == 1 then return end
+  self.succeeded = ok
   local p = self.progress:finish(ok)
-  if self.bar then self.bar:finish(ok, p) end
   self:tell(p)
 end
 
