@@ -169,7 +169,7 @@ int jr_open_work(lua_State *L) {
                                        {"pack", work_pack},
                                        {"run", work_run},
                                        {NULL, NULL}};
-  jr_works_open(L, jr_of(L)->furnish_worker);
+  jr_works_open(L);
   luaL_newmetatable(L, EXECUTOR_META);
   open_executor(L);
   lua_insert(L, -2);

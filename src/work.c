@@ -342,6 +342,7 @@ void jr_executor_release(jr_pool *pool) {
 }
 
 jr_pool *jr_executor_default(lua_State *L) {
+  jr_works_open(L); /* a host's C function may come before any word of ours */
   works *ws = works_of(L);
   if (!ws->standard) {
     uint32_t max = uv_available_parallelism() + DEFAULT_MORE;
@@ -424,11 +425,11 @@ static void on_free(jobrun *rt, jr_trade *trade) {
   jr_mem_free(&rt->mem, ws, sizeof *ws);
 }
 
-static void works_init(works *ws, jobrun *rt, lua_CFunction furnish) {
+static void works_init(works *ws, jobrun *rt) {
   ws->rt = rt;
   ws->crew.mem = &rt->mem;
   ws->crew.log = &rt->log;
-  ws->crew.furnish = furnish;
+  ws->crew.furnish = rt->furnish_worker;
   ws->crew.async = &ws->async;
   ws->trade = (jr_trade){.settle = on_settle, .close = on_close, .free = on_free};
   jr_list_init(&ws->all);
@@ -438,10 +439,10 @@ static void works_init(works *ws, jobrun *rt, lua_CFunction furnish) {
 }
 
 /* 0 with the trade registered, or a negative status with nothing left open. */
-static int works_new(jobrun *rt, lua_CFunction furnish, works **out) {
+static int works_new(jobrun *rt, works **out) {
   works *ws = jr_mem_zalloc(&rt->mem, sizeof *ws);
   if (!ws) return UV_ENOMEM;
-  works_init(ws, rt, furnish);
+  works_init(ws, rt);
   int status = jr_crew_init(&ws->crew);
   if (status < 0) goto no_crew;
   if ((status = uv_async_init(rt->loop, &ws->async, on_async)) < 0) goto no_async;
@@ -458,10 +459,10 @@ no_crew:
   return status;
 }
 
-void jr_works_open(lua_State *L, lua_CFunction furnish) {
+void jr_works_open(lua_State *L) {
   works *ws = works_of(L);
   if (ws) return;
-  int status = works_new(jr_of(L), furnish, &ws);
+  int status = works_new(jr_of(L), &ws);
   if (status < 0) jr_raise_status(L, "executor", status);
   jr_error_push(L, "usage", 0, 0, "any, for its metatable");
   lua_getmetatable(L, -1);

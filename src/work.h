@@ -19,9 +19,8 @@
 
 typedef struct jr_work jr_work;
 
-/* Opens the executors of a runtime, once (later calls do nothing). `furnish` fills a worker's new
- * Lua state, on its thread; it may raise. Raises. */
-void jr_works_open(lua_State *L, lua_CFunction furnish);
+/* Opens the executors of a runtime, once (later calls do nothing). Raises. */
+void jr_works_open(lua_State *L);
 
 /* An executor of up to `max` workers. The caller lets go of it by jr_executor_release; calls that
  * were accepted are run even so. Raises. */
