@@ -119,7 +119,7 @@ $(B)/embed.c: $(LUA) src/embed.sh Makefile | $(B)
 	@sh src/embed.sh $(LUA) > $@
 
 $(B)/embed.o: $(B)/embed.c $(LUA)
-	$(call Q,CC)$(CC) -std=gnu11 -fPIC -iquote src $(INCLUDES) $(CFLAGS) -c -o $@ $<
+	$(call Q,CC)$(CC) -std=gnu11 -fPIC -fvisibility=hidden $(INCLUDES) $(CFLAGS) -c -o $@ $<
 
 .PHONY: tests-built
 tests-built: $(C_TESTS) $(HELPERS) $(B)/tests/host
