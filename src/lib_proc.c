@@ -16,6 +16,7 @@
 #include "glue.h"
 #include "proc.h"
 #include "status.h"
+#include "wait.h"
 
 int jr_open_proc(lua_State *L);
 
@@ -626,9 +627,10 @@ static int proc_stop(lua_State *L) {
   return 0;
 }
 
+/* Raises nothing in a cancelled task: what else there is to clean up has its turn. */
 static int on_closed(lua_State *L, int status, lua_KContext ctx) {
   jr_proc *p = ((handle *)ctx)->p;
-  if (status == LUA_YIELD) jr_unpark(L);
+  if (status == LUA_YIELD) jr_wait_detach(jr_task_current(L));
   return is_running(p) ? jr_park_k(L, &p->wait, ctx, on_closed) : 0;
 }
 
