@@ -9,16 +9,16 @@ PREFIX ?= /usr/local
 CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2
 
 PURE   = list tune status mem heap buf log ptrmap lines tail ffline rmtree duration label civil stamp tzrule tz zones wall cron cronline when run spawn warden
-HEART  = clock task rt glue failure wait cradle join co dump watchdog
+HEART  = clock task rt post glue failure wait cradle join co dump watchdog
 WAITS  = names code value pack unpack worker pool work stream
 TRADES = jobs proc fs fswatch
 LIBS   = lib_duration lib_task lib_sync lib_host lib_work lib_proc lib_terminal fields lib_run lib_job lib_batch lib_jobs lib_fs lib
-DOOR   = jobrun host
+DOOR   = jobrun host embed
 FLOORS = $(PURE) $(HEART) $(WAITS) $(TRADES) $(LIBS) $(DOOR)
 
 SRC    = $(wildcard $(FLOORS:%=src/%.c))
 LUA    = $(sort $(wildcard lua/*.lua lua/*/*.lua lua/*/*/*.lua))
-OBJ    = $(SRC:src/%.c=$(B)/%.o) $(B)/embed.o
+OBJ    = $(SRC:src/%.c=$(B)/%.o) $(B)/embedded.o
 C_TESTS = $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/test_*.c))
 HELPERS = $(patsubst tests/c/%.c,$(B)/tests/%,$(filter-out tests/c/test_%.c,$(wildcard tests/c/*.c)))
 
@@ -115,10 +115,10 @@ $(B)/%.o: src/%.c | $(B)
 	$(call Q,CC)$(CC) $(FLAGS) $(CFLAGS) -c -o $@ $<
 
 # The Lua files as text in the binary; .incbin keeps them byte for byte.
-$(B)/embed.c: $(LUA) src/embed.sh Makefile | $(B)
+$(B)/embedded.c: $(LUA) src/embed.sh Makefile | $(B)
 	@sh src/embed.sh $(LUA) > $@
 
-$(B)/embed.o: $(B)/embed.c $(LUA)
+$(B)/embedded.o: $(B)/embedded.c $(LUA)
 	$(call Q,CC)$(CC) -std=gnu11 -fPIC -fvisibility=hidden $(INCLUDES) $(CFLAGS) -c -o $@ $<
 
 .PHONY: tests-built

@@ -12,10 +12,10 @@
  * requests come from any thread: they only raise an atomic count and wake the loop.
  *
  * SPDX-License-Identifier: MIT */
-#include "jobrun.h"
+#include "host.h"
 
 #include <errno.h>
-#include <math.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,19 +26,15 @@
 
 #include "dump.h"
 #include "glue.h"
+#include "jobrun.h"
 #include "lib.h"
+#include "post.h"
 #include "rt.h"
 #include "status.h"
 #include "watchdog.h"
 
 #define GRACE_NS (10 * JR_SEC)
 #define FORCE_NS (20 * JR_SEC)
-
-typedef struct jr_post {
-  jr_list link;
-  void (*fn)(jobrun *rt, void *data);
-  void *data;
-} jr_post;
 
 /* host.c's part of a runtime, beside the struct the other floors know. */
 typedef struct jr_host {
@@ -75,13 +71,37 @@ static void set_error(jobrun *rt, const char *text, size_t len) {
   rt->error_size = copy ? len + 1 : 0;
 }
 
-static int fail(jobrun *rt, int status, const char *text) {
+int jr_host_fail(jobrun *rt, int status, const char *fmt, ...) {
+  char text[512];
+  va_list args;
+  va_start(args, fmt);
+  vsnprintf(text, sizeof text, fmt, args);
+  va_end(args);
   set_error(rt, text, strlen(text));
   return status;
 }
 
+bool jr_host_is_mine(const jobrun *rt) {
+  uv_thread_t self = uv_thread_self(), thread = atomic_load(&rt->thread);
+  return uv_thread_equal(&self, &thread);
+}
+
+/* The text of the last error belongs to the runtime's thread; elsewhere there is one thing to say.
+ */
 const char *jobrun_last_error(const jobrun *rt) {
+  if (!jr_host_is_mine(rt))
+    return "this runtime belongs to another thread: from here use jobrun_post, jobrun_stop or "
+           "jobrun_wait_done; and jobrun_join first if jobrun_start_thread was called";
   return rt->error ? rt->error : "";
+}
+
+int jr_host_check(jobrun *rt, const char *call) {
+  if (!jr_host_is_mine(rt)) return JR_ETHREAD;
+  if (rt->closed)
+    return jr_host_fail(
+        rt, JR_ECLOSED,
+        "%s: this runtime is being freed: call jobrun_free again until it returns 0", call);
+  return 0;
 }
 
 const char *jobrun_strerror(int status) {
@@ -286,9 +306,8 @@ static void before_pump(jobrun *rt) {
 
 /* Each turn of the loop, before and after the poll. Under the virtual clock the turn goes on as
  * long as jumping makes something ready, within the same budget as the pump's. */
-static void on_turn(jobrun *rt) {
+static void turn(jobrun *rt) {
   int64_t end_ns = (int64_t)uv_hrtime() + JR_MS;
-  if (rt->cur) return;
   for (;;) {
     before_pump(rt);
     bool more = jr_pump(rt);
@@ -304,42 +323,46 @@ static void on_turn(jobrun *rt) {
   }
 }
 
-/* ---- from other threads -------------------------------------------------------------------- */
-
-static jr_list *take_posts(jobrun *rt, jr_list *into) {
-  jr_list_init(into);
-  uv_mutex_lock(&rt->post_lock);
-  while (!jr_list_is_empty(&rt->posts)) {
-    jr_list *node = rt->posts.next;
-    jr_list_remove(node);
-    jr_list_append(into, node);
-  }
-  uv_mutex_unlock(&rt->post_lock);
-  return into;
+/* A host that turns its loop itself is inside the runtime all the same: it may not be freed now. */
+static void on_turn(jobrun *rt) {
+  bool was_running = rt->running;
+  if (rt->cur) return;
+  rt->running = true;
+  turn(rt);
+  rt->running = was_running;
 }
 
-static void on_post(uv_async_t *async) {
+/* ---- from other threads -------------------------------------------------------------------- */
+
+static void on_wake(uv_async_t *async) {
   jobrun *rt = async->data;
-  jr_list posts;
+  bool was_running = rt->running;
+  rt->running = true;
   if (atomic_exchange(&host_of(rt)->dump_asked, false)) jr_dump_tasks(rt);
-  take_posts(rt, &posts);
-  JR_LIST_EACH_SAFE (it, &posts) {
-    jr_post *post = jr_container_of(it, jr_post, link);
-    post->fn(rt, post->data);
-    jr_mem_shared_free(&rt->mem, post, sizeof *post);
-  }
+  jr_posts_run(rt);
+  rt->running = was_running;
+}
+
+/* A jobrun_post on its way. */
+typedef struct parcel {
+  jr_post post;
+  void (*fn)(jobrun *rt, void *data);
+  void *data;
+} parcel;
+
+static void open_parcel(jobrun *rt, jr_post *post) {
+  parcel *p = jr_container_of(post, parcel, post);
+  p->fn(rt, p->data);
+  jr_mem_shared_free(&rt->mem, p, sizeof *p);
 }
 
 int jobrun_post(jobrun *rt, void (*fn)(jobrun *rt, void *data), void *data) {
-  if (rt->closed) return JR_ECLOSED;
-  jr_post *post = jr_mem_shared_alloc(&rt->mem, sizeof *post);
-  if (!post) return UV_ENOMEM;
-  post->fn = fn;
-  post->data = data;
-  uv_mutex_lock(&rt->post_lock);
-  jr_list_append(&rt->posts, &post->link);
-  uv_mutex_unlock(&rt->post_lock);
-  return uv_async_send(&rt->post);
+  parcel *p = jr_mem_shared_alloc(&rt->mem, sizeof *p);
+  if (!p) return UV_ENOMEM;
+  *p = (parcel){.post.fn = open_parcel, .fn = fn, .data = data};
+  int status = jr_post_offer(rt, &p->post);
+  if (status < 0) jr_mem_shared_free(&rt->mem, p, sizeof *p);
+  return status;
 }
 
 int jobrun_stop(jobrun *rt, double grace_s) {
@@ -412,7 +435,7 @@ static int open_loop(jobrun *rt, struct uv_loop_s *loop) {
 }
 
 static int open_post(jobrun *rt) {
-  int status = uv_async_init(rt->loop, &rt->post, on_post);
+  int status = uv_async_init(rt->loop, &rt->post, on_wake);
   if (status < 0) return status;
   rt->post.data = rt;
   rt->open_uv++;
@@ -470,13 +493,6 @@ static void turn_until_closed(jobrun *rt) {
   while (rt->open_uv > 0) uv_run(rt->loop, UV_RUN_ONCE);
 }
 
-static void drop_posts(jobrun *rt) {
-  jr_list posts;
-  take_posts(rt, &posts);
-  JR_LIST_EACH_SAFE (it, &posts)
-    jr_mem_shared_free(&rt->mem, jr_container_of(it, jr_post, link), sizeof(jr_post));
-}
-
 static void free_args(jobrun *rt) {
   jr_host *h = host_of(rt);
   for (int i = 0; i < h->argc; i++) jr_mem_free(&rt->mem, h->argv[i], strlen(h->argv[i]) + 1);
@@ -499,34 +515,56 @@ static void each_trade_back(jobrun *rt, bool closing) {
     prev = it->prev;
     jr_trade *trade = jr_container_of(it, jr_trade, link);
     if (closing && trade->close) trade->close(rt, trade);
-    if (!closing && trade->free) trade->free(rt, trade);
+    if (closing) continue;
+    jr_list_remove(it);
+    if (trade->free) trade->free(rt, trade);
   }
 }
 
-/* A thread that still runs uses the runtime's memory: then nothing can be freed. */
+/* A thread that still runs, or is still to answer, uses the runtime's memory: then nothing can be
+ * freed. */
 static int settle(jobrun *rt) {
+  char text[400] = "";
+  size_t len = 0;
   JR_LIST_EACH (it, &rt->trades) {
     jr_trade *trade = jr_container_of(it, jr_trade, link);
     const char *what = NULL;
     if (!trade->settle || trade->settle(rt, trade, &what) == 0) continue;
-    char text[256];
-    snprintf(text, sizeof text, "given up, but it still runs: %s", what);
-    return fail(rt, UV_EBUSY, text);
+    if (len < sizeof text)
+      len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", len ? ", and " : "", what);
   }
-  return 0;
+  if (!len) return 0;
+  return jr_host_fail(rt, UV_EBUSY,
+                      "jobrun_free: given up, but it still runs: %s. Nothing was freed: call "
+                      "jobrun_free again later",
+                      text);
+}
+
+/* No more calls from outside; then what must be over before anything can be freed. */
+static int close_door(jobrun *rt) {
+  int64_t asked = rt->closed ? -1 : atomic_load(&host_of(rt)->asked_grace_ns);
+  int64_t grace_ns = asked >= 0 ? asked : rt->grace_ns;
+  bring_to_end(rt);
+  rt->grace_ns = grace_ns; /* what was given up has it too */
+  rt->phase = JR_PHASE_END;
+  rt->closed = true;
+  jr_posts_refuse(rt);
+  rt->running = true; /* while functions that were posted run */
+  jr_posts_run(rt);
+  int status = settle(rt);
+  rt->running = false;
+  return status;
 }
 
 int jobrun_free(jobrun *rt) {
   if (!rt) return 0;
-  if (rt->running)
-    return fail(
-        rt, JR_ERUNNING,
-        "jobrun_free inside jobrun_run: call jobrun_stop, let jobrun_run return, then free");
+  if (!jr_host_is_mine(rt)) return JR_ETHREAD;
+  if (rt->running || rt->cur)
+    return jr_host_fail(rt, JR_ERUNNING,
+                        "jobrun_free from inside the runtime: call jobrun_stop, let jobrun_run or "
+                        "the loop return, then free");
   jr_host *h = host_of(rt);
-  bring_to_end(rt);
-  rt->phase = JR_PHASE_END;
-  rt->closed = true;
-  int busy = settle(rt);
+  int busy = close_door(rt);
   if (busy < 0) return busy;
   each_trade_back(rt, true);
   if (rt->root) jr_tasks_close(rt);
@@ -535,7 +573,6 @@ int jobrun_free(jobrun *rt) {
   if (rt->loop) turn_until_closed(rt);
   if (rt->L) lua_close(rt->L);
   each_trade_back(rt, false);
-  drop_posts(rt);
   jr_tasks_fini(rt);
   jr_clock_fini(rt);
   free_args(rt);
@@ -558,6 +595,8 @@ int jobrun_free(jobrun *rt) {
 
 int jobrun_set_args(jobrun *rt, int argc, const char *const *argv) {
   jr_host *h = host_of(rt);
+  int status = jr_host_check(rt, "jobrun_set_args");
+  if (status < 0) return status;
   free_args(rt);
   h->argv = jr_mem_zalloc(&rt->mem, (size_t)(argc ? argc : 1) * sizeof *h->argv);
   if (!h->argv) return UV_ENOMEM;
@@ -627,24 +666,28 @@ static int load_chunk(lua_State *L) {
   return 0;
 }
 
-static int load(jobrun *rt, struct source *s) {
-  if (rt->closed || rt->phase == JR_PHASE_END)
-    return fail(rt, JR_ECLOSED, "this runtime has ended: create another with jobrun_new");
+static int load(jobrun *rt, const char *call, struct source *s) {
+  int status = jr_host_check(rt, call);
+  if (status < 0) return status;
+  if (rt->phase == JR_PHASE_END)
+    return jr_host_fail(rt, JR_ECLOSED,
+                        "%s: this runtime has ended: create another with jobrun_new", call);
   if (host_of(rt)->main)
-    return fail(rt, JR_ERUNNING, "a script is loaded and running: one runtime runs one script");
+    return jr_host_fail(rt, JR_ERUNNING,
+                        "%s: a script is loaded and running: one runtime runs one script", call);
   s->rt = rt;
   errno = 0;
-  int status = protect(rt, load_chunk, s);
+  status = protect(rt, load_chunk, s);
   if (status < 0 && s->status == UV_ENOENT && errno) return uv_translate_sys_error(errno);
   return status < 0 && s->status < 0 ? s->status : status;
 }
 
 int jobrun_load_file(jobrun *rt, const char *path) {
-  return load(rt, &(struct source){.path = path});
+  return load(rt, "jobrun_load_file", &(struct source){.path = path});
 }
 
 int jobrun_load_string(jobrun *rt, const char *code, size_t len, const char *name) {
-  return load(rt, &(struct source){.code = code, .len = len, .name = name});
+  return load(rt, "jobrun_load_string", &(struct source){.code = code, .len = len, .name = name});
 }
 
 struct c_module {
@@ -665,6 +708,8 @@ static int register_module(lua_State *L) {
 }
 
 int jobrun_register(jobrun *rt, const char *module, const jobrun_reg *functions) {
+  int status = jr_host_check(rt, "jobrun_register");
+  if (status < 0) return status;
   return protect(rt, register_module, &(struct c_module){module, functions});
 }
 
@@ -681,7 +726,8 @@ static int start_main(jobrun *rt) {
   jr_host *h = host_of(rt);
   if (h->main_ref == LUA_NOREF) return 0;
   int status = jr_spawn_ref(rt, h->main_ref, push_args, h, JR_SPAWN_OBSERVED, &h->main);
-  if (status < 0) return fail(rt, status, "the main task could not be started: out of memory");
+  if (status < 0)
+    return jr_host_fail(rt, status, "the main task could not be started: out of memory");
   luaL_unref(rt->L, LUA_REGISTRYINDEX, h->main_ref);
   h->main_ref = LUA_NOREF;
   h->started = true;
@@ -690,15 +736,11 @@ static int start_main(jobrun *rt) {
   return 0;
 }
 
-static int check_may_run(jobrun *rt, const char *call) {
-  char text[160];
+int jr_host_check_run(jobrun *rt, const char *call) {
   const char *why = NULL;
-  int status = 0;
-  uv_thread_t self = uv_thread_self();
-  if (!uv_thread_equal(&self, &rt->thread)) {
-    status = JR_ETHREAD;
-    why = "called from another thread: use jobrun_post or jobrun_stop there";
-  } else if (rt->running) {
+  int status = jr_host_check(rt, call);
+  if (status < 0) return status;
+  if (rt->running || rt->cur) {
     status = JR_ERUNNING;
     why = "this runtime is already running: a script waits by calling, a host by jobrun_post";
   } else if (rt->phase == JR_PHASE_END) {
@@ -708,9 +750,11 @@ static int check_may_run(jobrun *rt, const char *call) {
     status = JR_EUSAGE;
     why = "no script is loaded: call jobrun_load_file or jobrun_load_string first";
   }
-  if (!status) return 0;
-  snprintf(text, sizeof text, "%s: %s", call, why);
-  return fail(rt, status, text);
+  return status ? jr_host_fail(rt, status, "%s: %s", call, why) : 0;
+}
+
+bool jr_host_is_started(const jobrun *rt) {
+  return host_of(rt)->main_ref == LUA_NOREF;
 }
 
 static int outcome(jobrun *rt) {
@@ -720,7 +764,7 @@ static int outcome(jobrun *rt) {
 }
 
 int jobrun_run(jobrun *rt) {
-  int status = check_may_run(rt, "jobrun_run");
+  int status = jr_host_check_run(rt, "jobrun_run");
   if (status == 0) status = start_main(rt);
   if (status < 0) return status;
   rt->running = true;
@@ -732,8 +776,8 @@ int jobrun_run(jobrun *rt) {
 }
 
 int jobrun_step(jobrun *rt) {
-  if (rt->phase == JR_PHASE_END) return 0;
-  int status = check_may_run(rt, "jobrun_step");
+  if (jr_host_is_mine(rt) && rt->phase == JR_PHASE_END) return outcome(rt);
+  int status = jr_host_check_run(rt, "jobrun_step");
   if (status == 0) status = start_main(rt);
   if (status < 0) return status;
   rt->running = true;
@@ -758,6 +802,7 @@ int jobrun_exit_code(const jobrun *rt) {
 }
 
 int jobrun_get_stats(const jobrun *rt, jobrun_stats *stats) {
+  if (!jr_host_is_mine(rt)) return JR_ETHREAD;
   jobrun_stats s = {.size = sizeof s,
                     .memory_used = rt->mem.used + atomic_load(&rt->mem.shared),
                     .tasks = rt->tasks,

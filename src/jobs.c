@@ -343,8 +343,9 @@ static void note_begin(jr_run *run, int64_t now) {
   run->record.late_ns = now - run->due_ns;
   run->record.started_ns = job->last_start_ns = jr_clock_wall(job->jobs->rt);
   run->record.due_ns = run->record.started_ns - run->record.late_ns;
-  jr_run_sink *sink = &job->jobs->sink;
+  const jr_run_sink *sink = &job->jobs->sink, *observer = &job->jobs->rt->observer;
   if (sink->begin) sink->begin(sink->data, &run->record);
+  if (observer->begin) observer->begin(observer->data, &run->record);
 }
 
 int jr_run_begin(jr_run *run) {
@@ -524,7 +525,9 @@ static void on_run_end(jr_watch *watch, jr_task *task, lua_State *L) {
   jr_list_remove(&run->link);
   job->going--;
   judge(run, L);
+  const jr_run_sink *observer = &jobs->rt->observer;
   if (jobs->sink.end) jobs->sink.end(jobs->sink.data, &run->record);
+  if (observer->end) observer->end(observer->data, &run->record);
   tell_end(run, L);
   if (run->ends_job && run->record.outcome == JR_RUN_OK) end_job(job, JR_JOB_DONE);
   run_free(run);
@@ -616,6 +619,14 @@ static void trade_free(jobrun *rt, jr_trade *trade) {
   jr_run_ring_fini(&jobs->ring);
   jr_mem_free(&rt->mem, jobs->due, jobs->due_cap * sizeof *jobs->due);
   jr_mem_free(&rt->mem, jobs, sizeof *jobs);
+}
+
+jr_jobs *jr_jobs_find(jobrun *rt) {
+  JR_LIST_EACH (it, &rt->trades) {
+    jr_trade *trade = jr_container_of(it, jr_trade, link);
+    if (trade->free == trade_free) return jr_container_of(trade, jr_jobs, trade);
+  }
+  return NULL;
 }
 
 int jr_jobs_open(jobrun *rt, const jr_jobs_hooks *hooks, jr_jobs **out) {

@@ -142,6 +142,9 @@ struct jr_jobs {
 /* Makes the trade and registers it with the runtime, which frees it at its end. 0 or UV_ENOMEM. */
 int jr_jobs_open(jobrun *rt, const jr_jobs_hooks *hooks, jr_jobs **out);
 
+/* The runtime's trade, borrowed; NULL before it was opened. */
+jr_jobs *jr_jobs_find(jobrun *rt);
+
 /* Takes up a job (zeroed but for label, policy, anchor_ref and wants_run) with a grid of
  * `period_ns` that starts now. 0, or UV_ENOMEM with nothing changed. */
 int jr_job_add(jr_jobs *jobs, jr_job *job, int64_t period_ns);

@@ -19,6 +19,7 @@
 #include "list.h"
 #include "log.h"
 #include "mem.h"
+#include "run.h"
 #include "task.h"
 
 #ifndef JOBRUN_TYPE /* jobrun.h has it too */
@@ -35,7 +36,7 @@ typedef struct jr_trade {
   void (*before_pump)(jobrun *rt,
                       struct jr_trade *trade); /* outside uv callbacks; may enter Lua protected */
   /* Before anything is closed, all tasks have ended: waits within the grace for what still runs on
-   * threads. UV_EBUSY: it has not ended, *what names it, nothing may be freed. */
+   * threads or at the host. UV_EBUSY: it has not ended, *what names it, nothing may be freed. */
   int (*settle)(jobrun *rt, struct jr_trade *trade, const char **what);
   void (*close)(jobrun *rt, struct jr_trade *trade); /* close handles; the loop turns after it */
   void (*free)(jobrun *rt, struct jr_trade *trade);  /* memory, after the handles are gone */
@@ -67,7 +68,7 @@ struct jobrun {
   lua_State *L;
   uv_loop_t *loop;
   bool own_loop;
-  uv_thread_t thread;           /* the loop's */
+  _Atomic(uv_thread_t) thread;  /* the loop's */
   lua_CFunction furnish_worker; /* lib.c: fills the Lua state of a worker thread */
 
   /* task.c */
@@ -102,10 +103,13 @@ struct jobrun {
   uint32_t children; /* child processes alive */
   jr_list trades;
 
-  /* host.c */
-  uv_async_t post;
+  /* post.c */
+  uv_async_t post; /* its wake-up, by which host.c looks for stop requests too */
   uv_mutex_t post_lock;
   jr_list posts;
+  bool refuses_posts; /* under the lock */
+
+  /* host.c */
   void (*request_stop)(struct jobrun *rt,
                        int64_t grace_ns); /* 0: cancel at once; -1: the default */
   jr_phase phase;
@@ -117,6 +121,9 @@ struct jobrun {
   char *error; /* the last error's text */
   size_t error_size;
   void *host; /* host.c's own */
+
+  struct jr_embed *embed; /* embed.c's own; NULL before its first use */
+  jr_run_sink observer;   /* jobs tell it of their runs, beside the sink of their records */
 };
 
 /* The runtime of a state; NULL in a worker's state. */

@@ -128,6 +128,9 @@ void jr_watch_stop(jr_watch *watch);
  * cannot suspend here (with the C function that is in the way). `op` names the call. */
 void jr_check_park(lua_State *L, const char *op);
 
+/* True if jr_check_park would not raise. */
+bool jr_may_park(lua_State *L);
+
 /* Last line: `return jr_park(L, w)`. */
 int jr_park(lua_State *L, jr_wait *w);
 

@@ -84,11 +84,15 @@ static const char *push_barrier(lua_State *L) {
   return lua_tostring(L, -1);
 }
 
+bool jr_may_park(lua_State *L) {
+  const jobrun *rt = jr_of(L);
+  return rt->cur && !rt->cur->cancelled && lua_isyieldable(L) && rt->no_park == 0;
+}
+
 void jr_check_park(lua_State *L, const char *op) {
-  jobrun *rt = jr_of(L);
-  jr_task *t = rt->cur;
+  if (jr_may_park(L)) return;
+  jr_task *t = jr_of(L)->cur;
   if (t && t->cancelled) jr_cause_raise(L, t);
-  if (t && lua_isyieldable(L) && rt->no_park == 0) return;
   if (!t) jr_raise(L, "usage", 0, 1, "%s can wait only inside a task (use spawn)", op);
   jr_raise(L, "usage", 0, 1,
            "%s cannot wait here: %s, on the stack, is a C function that cannot be suspended", op,

@@ -317,14 +317,15 @@ jr_work *jr_work_packed(lua_State *L, jr_pool *pool, int bytes, int name) {
 }
 
 int jr_work_c(lua_State *L, jr_pool *pool, const jr_call_ops *ops, void *data) {
+  const char *name = ops->name; /* `ops` may lie in `data` */
   if (!pool) pool = jr_executor_default(L);
   jr_work *work = jr_pool_is_ended(pool) ? NULL : work_new(pool, ops, data);
   if (!work) {
     if (ops->drop) ops->drop(data);
-    check_open(L, pool, ops->name);
-    return jr_raise_status(L, ops->name, UV_ENOMEM);
+    check_open(L, pool, name);
+    return jr_raise_status(L, name, UV_ENOMEM);
   }
-  snprintf(work->entry.call.name, sizeof work->entry.call.name, "%s", ops->name);
+  snprintf(work->entry.call.name, sizeof work->entry.call.name, "%s", name);
   return jr_work_start(L, work);
 }
 

@@ -12,39 +12,11 @@
 #include <lauxlib.h>
 #include <uv.h>
 
+#include "host_help.h"
 #include "jobrun.h"
 #include "status.h"
 
 /* ---- help ---------------------------------------------------------------------------------- */
-
-typedef struct lines {
-  char text[8192];
-  size_t len;
-} lines;
-
-static void keep_log(void *data, int level, const char *text, size_t len) {
-  lines *l = data;
-  (void)level;
-  if (l->len + len + 2 > sizeof l->text) return;
-  memcpy(l->text + l->len, text, len);
-  l->len += len;
-  l->text[l->len++] = '\n';
-  l->text[l->len] = 0;
-}
-
-static jobrun *new_runtime(lines *log) {
-  jobrun_opts o = JOBRUN_OPTS_INIT;
-  jobrun *rt = NULL;
-  memset(log, 0, sizeof *log);
-  o.log = keep_log;
-  o.log_data = log;
-  assert_int_equal(jobrun_new(&rt, &o), 0);
-  return rt;
-}
-
-static int load(jobrun *rt, const char *code) {
-  return jobrun_load_string(rt, code, strlen(code), "=test");
-}
 
 static char note[256];
 
@@ -268,15 +240,12 @@ static void test_two_runtimes_on_one_thread(void **state) {
 
 static void test_on_the_hosts_loop(void **state) {
   (void)state;
-  lines log = {.len = 0};
+  lines log;
   uv_loop_t loop;
   jobrun_opts o = JOBRUN_OPTS_INIT;
-  jobrun *rt;
   uv_loop_init(&loop);
   o.loop = &loop;
-  o.log = keep_log;
-  o.log_data = &log;
-  assert_int_equal(jobrun_new(&rt, &o), 0);
+  jobrun *rt = new_runtime_with(&log, o);
   assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0); /* without a script nothing keeps it alive */
   assert_int_equal(run(rt, "sleep(0.01) require('host').note('host loop')"), 0);
   assert_string_equal(note, "host loop");
