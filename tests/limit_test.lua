@@ -227,3 +227,36 @@ function test_bad_retries()
     lu.assertEquals(error_of(jobrun.ffmpeg, fake("exit 0", { retry = bad })).kind, "usage")
   end
 end
+
+-- ---- jobs -----------------------------------------------------------------------------------------
+
+function test_jobs_that_share_a_limit()
+  local name, c, ended = fresh(), counter(), 0
+  for _ = 1, 4 do
+    jobrun.after(0).limit(name, 2)(function(word, run)
+      lu.assertEquals({ word, run.outcome }, { "argument", "going" })
+      c.enter()
+      sleep(0.005)
+      c.leave()
+      ended = ended + 1
+    end, "argument")
+  end
+  testing.wait_for(function() return ended == 4 end)
+  lu.assertEquals({ c.most, limit(name).free }, { 2, 2 })
+end
+
+function test_a_job_and_a_function_share_a_limit()
+  local name, ran = fresh(), false
+  local permit <close> = limit(name, 1):acquire()
+  jobrun.after(0).limit(name, 1)(function() ran = true end)
+  sleep(0.01)
+  lu.assertFalse(ran)
+  permit:release()
+  testing.wait_for(function() return ran end)
+end
+
+function test_a_job_under_a_limit_with_another_n()
+  local name = fresh()
+  limit(name, 1)
+  lu.assertStrContains(error_of(function() return jobrun.every(1).second.limit(name, 2) end).message, "is 1 already")
+end

@@ -232,6 +232,12 @@ function modifiers.jitter(b, d, opts)
   return { ns = span_ns(b, "jitter", d), stable = checked.stable }
 end
 
+---A run waits for a permit of the limit `name`, which lets n run at a time, with everything else
+---that is under it.
+function modifiers.limit(_, name, n)
+  return require("jobrun.limit").limit(name, n)
+end
+
 local words = { run = true } -- for "did you mean"
 for word in pairs(UNITS) do words[word] = true end
 for word in pairs(modifiers) do words[word] = true end
@@ -300,8 +306,15 @@ local function policy_of(b, said)
   return core.policy(flags_of(said), times, said.timeout, spread, jitter, overlap.policy, overlap.limit)
 end
 
+local function limited(limit, fn)
+  return function(...)
+    return limit:with(fn, ...)
+  end
+end
+
 local function add_with(b, said, fn, ...)
   local policy, name = policy_of(b, said), said.named
+  if said.limit and type(fn) == "function" then fn = limited(said.limit, fn) end
   if not name then return add(b[SOURCE], b[LINE], b[UNIT], b[PERIOD], policy, said.tag, fn, ...) end
   check_name(b, name)
   local job = add(name, b[LINE], GIVEN, b[PERIOD], policy, said.tag, fn, ...)

@@ -24,7 +24,8 @@ local M = {}
 ---* `.from_end()` the next interval begins when a run ends
 ---* `.to(b)` each interval is drawn anew between n and b units
 ---* `.jitter(d [, {stable=true}])` each start up to d behind the grid, never accumulated
----* `.timeout(d)` cancels a run that takes longer
+---* `.timeout(d)` cancels a run that takes longer, waiting for a limit included
+---* `.limit(name, n)` at most n runs at a time of all that share the name: `limit("ffmpeg", 2)`
 ---* `.paused()` declared, but `job:resume()` starts it
 ---* `.run(fn, ...)` the same as calling the builder: registers and returns the job
 ---

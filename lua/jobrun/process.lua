@@ -210,7 +210,7 @@ function M.follow(p, fn, ...)
   end, ...)
 end
 
-local function feed(self)
+local function write_all(self)
   for bytes in self.source do
     if type(bytes) ~= "string" then
       check.fail("stdin: the channel gave a %s: only strings can be written", type(bytes))
@@ -218,24 +218,45 @@ local function feed(self)
     if not core.write(self.handle, bytes) then break end
   end
   core.finish(self.handle)
-  self.source:close()
+end
+
+-- A failure is run's to raise, when the program is gone.
+local function feed(self)
+  local ok, e = pcall(write_all, self)
+  if ok then return end
+  self.feed_error = e
+  self:stop()
+end
+
+-- Whoever waits with an item in hand gets rid of it, and is told at the next one.
+local function close_source(source)
+  source:close()
+  while source.length > 0 do source:get() end
 end
 
 local Feeding = {
   __close = function(feeding)
     feeding.task:cancel()
-    feeding.source:close()
+    pcall(close_source, feeding.source)
   end,
 }
+
+local function run(self, h)
+  return core.run(self.handle, h.timeout, h.note, h[1], h[2], h[3], h[4], h[5], h[6], h[7])
+end
+
+local function run_and_feed(self, h)
+  local _ <close> = setmetatable({ task = task.spawn(feed, self), source = self.source }, Feeding)
+  local result = run(self, h)
+  if self.feed_error and not err.is(self.feed_error, "cancelled") then error(self.feed_error, 0) end
+  return result
+end
 
 ---Follows it to its end; suspends. Once per process.
 ---@param handlers table<integer|string, function|number>
 ---@return table result
 function Process:run(handlers)
-  local h = handlers or {}
-  local _ <close> = self.source
-    and setmetatable({ task = task.spawn(feed, self), source = self.source }, Feeding) or nil
-  return core.run(self.handle, h.timeout, h.note, h[1], h[2], h[3], h[4], h[5], h[6], h[7])
+  return (self.source and run_and_feed or run)(self, handlers or {})
 end
 
 ---An iterator over the lines of a stream with mode "pull"; suspends while there is none.
