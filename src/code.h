@@ -26,8 +26,9 @@
 
 #include "buf.h"
 #include "mem.h"
+#include "tune.h"
 
-enum { JR_CODE_SLOTS = 64, JR_CODE_NAME = 80, JR_CODE_KEEP_BYTES = 16 * 1024 };
+enum { JR_CODE_SLOTS = JR_TUNE_CODE_SLOTS, JR_CODE_NAME = 80, JR_CODE_KEEP_BYTES = 16 * 1024 };
 
 /* The code of one function. Borrowed until the next dump. */
 typedef struct jr_dump {

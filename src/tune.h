@@ -11,10 +11,13 @@ enum {
   JR_TUNE_FIRST_ITEMS = 1,  /* a new array's room */
   JR_TUNE_FIRST_READ = 16,  /* bytes asked for in the first read of a pipe, and in later ones */
   JR_TUNE_READ = 16,
-  JR_TUNE_RESUMES = 1,  /* resumes between two looks at the clock */
-  JR_TUNE_TURN_NS = 0,  /* how long a turn of the loop resumes */
-  JR_TUNE_SLICE_NS = 0, /* how long one task may hand out lines before it gives way */
-  JR_TUNE_GC_EVERY = 16 /* a full collection each so many resumes; 0 = never */
+  JR_TUNE_RESUMES = 1,     /* resumes between two looks at the clock */
+  JR_TUNE_TURN_NS = 0,     /* how long a turn of the loop resumes */
+  JR_TUNE_SLICE_NS = 0,    /* how long one task may hand out lines before it gives way */
+  JR_TUNE_GC_EVERY = 16,   /* a full collection each so many resumes; 0 = never */
+  JR_TUNE_MESSAGE = 16,    /* a blocking call's own room for its message */
+  JR_TUNE_SPARE_CALLS = 0, /* ended calls kept for new ones */
+  JR_TUNE_CODE_SLOTS = 1   /* functions a Lua state remembers the code of */
 };
 #else
 enum {
@@ -25,7 +28,10 @@ enum {
   JR_TUNE_RESUMES = 64,
   JR_TUNE_TURN_NS = 500000,
   JR_TUNE_SLICE_NS = 1000000,
-  JR_TUNE_GC_EVERY = 0
+  JR_TUNE_GC_EVERY = 0,
+  JR_TUNE_MESSAGE = 640,
+  JR_TUNE_SPARE_CALLS = 1024,
+  JR_TUNE_CODE_SLOTS = 64
 };
 #endif
 

@@ -16,15 +16,10 @@
 #include "glue.h"
 #include "pack.h"
 #include "status.h"
+#include "tune.h"
 #include "unpack.h"
 
-enum {
-  ROOM = 640,       /* of a message that needs no memory of its own */
-  SPARE_MAX = 1024, /* calls kept for reuse */
-  SCRATCH_MAX = 64 * 1024,
-  DEFAULT_MAX = 32,
-  DEFAULT_MORE = 4
-};
+enum { SCRATCH_MAX = 64 * 1024, DEFAULT_MAX = 32, DEFAULT_MORE = 4 };
 
 #define IDLE_NS (10 * JR_SEC)
 /* Lua code that was given up needs a moment to notice, and nobody wants to wait for ever. */
@@ -55,7 +50,7 @@ struct jr_work {
   bool is_pending;
   bool is_back;    /* from the pool */
   bool is_dropped; /* by its task */
-  char room[ROOM];
+  char room[JR_TUNE_MESSAGE];
 };
 
 static const char works_key; /* registry: the works of a runtime */
@@ -83,7 +78,7 @@ static void *message_alloc(void *data, void *ptr, size_t old_size, size_t new_si
   jr_mem *mem = &work->works->rt->mem;
   bool in_room = ptr == work->room;
   void *block = NULL;
-  if (new_size > 0 && new_size <= ROOM && (!ptr || in_room)) return work->room;
+  if (new_size > 0 && new_size <= JR_TUNE_MESSAGE && (!ptr || in_room)) return work->room;
   if (new_size > 0) {
     block = jr_mem_shared_alloc(mem, new_size);
     if (!block) return NULL;
@@ -114,7 +109,8 @@ static jr_work *work_new(jr_pool *pool, const jr_call_ops *ops, void *data) {
   work->entry.call.ops = ops;
   work->entry.call.data = data;
   jr_mem_init(&work->mem, message_alloc, work, 0);
-  work->entry.call.message = (jr_buf){.mem = &work->mem, .data = work->room, .cap = ROOM};
+  work->entry.call.message =
+      (jr_buf){.mem = &work->mem, .data = work->room, .cap = JR_TUNE_MESSAGE};
   jr_list_init(&work->entry.link);
   jr_list_append(&ws->all, &work->all);
   jr_pool_ref(pool);
@@ -126,7 +122,7 @@ static void work_free(jr_work *work) {
   jr_buf_fini(&work->entry.call.message);
   jr_list_remove(&work->all);
   jr_pool_unref(work->entry.pool);
-  if (ws->spare_len == SPARE_MAX) {
+  if (ws->spare_len == JR_TUNE_SPARE_CALLS) {
     jr_mem_free(&ws->rt->mem, work, sizeof *work);
     return;
   }
