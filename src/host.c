@@ -1,15 +1,8 @@
-/* The door: opens a runtime in order, runs its life, closes it in the opposite order.
+/* The door: opens a runtime in order and closes it in the opposite one; loading and running.
  *
- *   RUN ──(script ended | stop asked | main failed)──> HOOKS ──> DRAIN ──> CANCEL ──> END
- *
- * RUN    until the main task, all other tasks and all active jobs are done.
- * HOOKS  nothing new is started; the on.stop hooks run in a task, last registered first.
- * DRAIN  what still runs may end, within what is left of the grace.
- * CANCEL what is left was cancelled and cleans up: FORCE_NS at most, then it is abandoned.
- * END    no task is left. jobrun_run returns; jobrun_free closes handles, then Lua, then the loop.
- *
- * The phases move in life_step, which each turn of the loop calls; nothing here blocks. Stop
- * requests come from any thread: they only raise an atomic count and wake the loop.
+ * A runtime that is freed while its script runs is stopped first (life.c), with no grace. Then the
+ * trades close, then our handles, the loop is turned until they are gone, and only then is Lua
+ * closed: a handle's close callback may still look for it.
  *
  * SPDX-License-Identifier: MIT */
 #include "host.h"
@@ -28,48 +21,13 @@
 #include "glue.h"
 #include "jobrun.h"
 #include "lib.h"
+#include "life.h"
 #include "post.h"
 #include "rt.h"
 #include "status.h"
 #include "watchdog.h"
 
-#define GRACE_NS (10 * JR_SEC)
-#define FORCE_NS (20 * JR_SEC)
-
-/* host.c's part of a runtime, beside the struct the other floors know. */
-typedef struct jr_host {
-  jr_task *main; /* borrowed; NULL once it ended */
-  jr_watch main_watch;
-  jr_task *helper; /* the task that runs life.loaded or life.stopping */
-  jr_watch helper_watch;
-  int main_ref, life_ref;
-  int argc;
-  char **argv;
-  bool started; /* jobrun_run or _step was called */
-  bool loaded;  /* the main chunk has suspended or returned: loading is over */
-  bool main_failed;
-  bool watches; /* a watchdog while jobrun_run runs */
-  int64_t stall_ns;
-  bool exits; /* the script itself asked to stop */
-  bool grace_over;
-  _Atomic int stops; /* how often a stop was asked for */
-  _Atomic int64_t asked_grace_ns;
-  _Atomic bool stop_at_once;
-  _Atomic bool dump_asked;
-} jr_host;
-
-static jr_host *host_of(const jobrun *rt) {
-  return rt->host;
-}
-
 /* ---- errors -------------------------------------------------------------------------------- */
-
-static void set_error(jobrun *rt, const char *text, size_t len) {
-  char *copy = jr_mem_dup(&rt->mem, text, len);
-  jr_mem_free(&rt->mem, rt->error, rt->error_size);
-  rt->error = copy;
-  rt->error_size = copy ? len + 1 : 0;
-}
 
 int jr_host_fail(jobrun *rt, int status, const char *fmt, ...) {
   char text[512];
@@ -77,7 +35,7 @@ int jr_host_fail(jobrun *rt, int status, const char *fmt, ...) {
   va_start(args, fmt);
   vsnprintf(text, sizeof text, fmt, args);
   va_end(args);
-  set_error(rt, text, strlen(text));
+  jr_life_error(rt, text, strlen(text));
   return status;
 }
 
@@ -127,209 +85,9 @@ static int protect(jobrun *rt, lua_CFunction fn, void *data) {
   if (status == LUA_OK) return 0;
   const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
   if (!text) text = luaL_tolstring(L, -1, NULL);
-  set_error(rt, text, strlen(text));
+  jr_life_error(rt, text, strlen(text));
   lua_settop(L, top);
   return status == LUA_ERRMEM ? UV_ENOMEM : JR_ESCRIPT;
-}
-
-/* ---- the life of a script ------------------------------------------------------------------ */
-
-static void on_main_end(jr_watch *watch, jr_task *task, lua_State *L) {
-  jobrun *rt = jr_of(L);
-  jr_host *h = host_of(rt);
-  (void)watch;
-  h->main = NULL;
-  if (task->state != JR_TASK_FAILED) return;
-  h->main_failed = true;
-  bool is_usage = !h->loaded && jr_error_is(L, -1, "usage");
-  rt->exit_code = is_usage ? 2 : 1;
-  if (is_usage)
-    luaL_tolstring(L, -1, NULL); /* it names the line; how we got there is no help */
-  else
-    jr_error_text(L, -1);
-  size_t len;
-  const char *text = lua_tolstring(L, -1, &len);
-  set_error(rt, text, len);
-  lua_pop(L, 1);
-}
-
-/* The loaded hooks fail as the main chunk does; a stop hook's error must not keep us from ending.
- */
-static void on_helper_end(jr_watch *watch, jr_task *task, lua_State *L) {
-  jobrun *rt = jr_of(L);
-  jr_host *h = host_of(rt);
-  if (rt->phase == JR_PHASE_RUN) {
-    jr_task *main = h->main;
-    h->loaded = false; /* a usage error found at the end of loading is one of loading */
-    on_main_end(watch, task, L);
-    h->main = main;
-    h->loaded = true;
-    if (h->main_failed && main) jr_task_cancel(main, "the script does not load");
-  } else if (task->state == JR_TASK_FAILED) {
-    jr_error_text(L, -1);
-    size_t len;
-    const char *text = lua_tolstring(L, -1, &len);
-    jr_log_line(&rt->log, JR_LOG_ERROR, text, len);
-    lua_pop(L, 1);
-    rt->failed = true;
-  }
-  h->helper = NULL;
-}
-
-static int push_why(lua_State *L, void *why) {
-  lua_pushstring(L, why);
-  return 1;
-}
-
-/* Starts life.loaded(nil) or life.stopping(why) as a task. */
-static void start_helper(jobrun *rt, const char *why) {
-  jr_host *h = host_of(rt);
-  jr_watch_stop(&h->helper_watch);
-  int status = jr_spawn_ref(rt, h->life_ref, push_why, (void *)(uintptr_t)why, JR_SPAWN_OBSERVED,
-                            &h->helper);
-  if (status < 0)
-    h->helper = NULL;
-  else
-    jr_watch_start(h->helper, &h->helper_watch);
-}
-
-static void on_grace(jobrun *rt, jr_timer *timer) {
-  (void)timer;
-  host_of(rt)->grace_over = true;
-  uv_async_send(&rt->post);
-}
-
-static void start_grace(jobrun *rt, int64_t ns) {
-  host_of(rt)->grace_over = ns <= 0;
-  if (ns > 0 && jr_timer_start(rt, &rt->grace, jr_clock_now(rt) + ns) < 0)
-    host_of(rt)->grace_over = true;
-}
-
-static void begin_stop(jobrun *rt, const char *why) {
-  jr_host *h = host_of(rt);
-  int64_t asked = atomic_load(&h->asked_grace_ns);
-  rt->phase = JR_PHASE_HOOKS;
-  JR_LIST_EACH (it, &rt->trades) {
-    jr_trade *trade = jr_container_of(it, jr_trade, link);
-    if (trade->stop) trade->stop(rt, trade);
-  }
-  if (asked >= 0) rt->grace_ns = asked;
-  start_grace(rt, rt->grace_ns);
-  start_helper(rt, why);
-}
-
-static void cancel_all(jobrun *rt, const char *reason) {
-  rt->phase = JR_PHASE_CANCEL;
-  for (jr_link *it = rt->root->children.first; it; it = it->next)
-    jr_task_cancel(jr_container_of(it, jr_task, sibling), reason);
-  start_grace(rt, FORCE_NS);
-}
-
-static void end(jobrun *rt) {
-  rt->phase = JR_PHASE_END;
-  jr_timer_stop(rt, &rt->grace);
-  uv_unref((uv_handle_t *)&rt->post);
-}
-
-static bool is_idle(jobrun *rt) {
-  if (!jr_chain_is_empty(&rt->root->children)) return false;
-  JR_LIST_EACH (it, &rt->trades) {
-    jr_trade *trade = jr_container_of(it, jr_trade, link);
-    if (trade->is_busy && trade->is_busy(rt, trade)) return false;
-  }
-  return true;
-}
-
-static void note_loaded(jobrun *rt) {
-  jr_host *h = host_of(rt);
-  if (h->loaded || h->main_failed) return;
-  if (h->main && h->main->state == JR_TASK_READY && lua_status(h->main->co) == LUA_OK) return;
-  h->loaded = true;
-  start_helper(rt, NULL);
-}
-
-/* True if a phase changed, so that the caller looks again. */
-static bool life_step(jobrun *rt) {
-  jr_host *h = host_of(rt);
-  jr_phase before = rt->phase;
-  int stops = atomic_load(&h->stops);
-  if (!h->started && stops == 0) return false; /* a host turns its loop before it has a script */
-  bool at_once = stops > 1 || atomic_load(&h->stop_at_once);
-  switch (rt->phase) {
-  case JR_PHASE_RUN:
-    note_loaded(rt);
-    if (h->main_failed)
-      begin_stop(rt, "error");
-    else if (stops > 0)
-      begin_stop(rt, h->exits ? "done" : "signal");
-    else if (h->loaded && is_idle(rt))
-      begin_stop(rt, "done");
-    break;
-  case JR_PHASE_HOOKS:
-  case JR_PHASE_DRAIN:
-    if (at_once) {
-      cancel_all(rt, "the script was told to stop at once");
-    } else if (h->grace_over) {
-      if (!jr_chain_is_empty(&rt->root->children)) {
-        jr_logf(&rt->log, JR_LOG_WARN, "the grace is over: cancelling %u task(s) that still run",
-                rt->tasks);
-        rt->exit_code = 124;
-      }
-      cancel_all(rt, "the grace is over");
-    } else if (jr_chain_is_empty(&rt->root->children)) {
-      end(rt);
-    } else if (!h->helper) {
-      rt->phase = JR_PHASE_DRAIN;
-    }
-    break;
-  case JR_PHASE_CANCEL:
-    if (jr_chain_is_empty(&rt->root->children)) {
-      end(rt);
-    } else if (h->grace_over) {
-      jr_logf(&rt->log, JR_LOG_ERROR, "%u task(s) did not end after they were cancelled: abandoned",
-              rt->tasks);
-      end(rt);
-    }
-    break;
-  case JR_PHASE_END:
-    break;
-  }
-  return rt->phase != before;
-}
-
-static void before_pump(jobrun *rt) {
-  JR_LIST_EACH (it, &rt->trades) {
-    jr_trade *trade = jr_container_of(it, jr_trade, link);
-    if (trade->before_pump) trade->before_pump(rt, trade);
-  }
-}
-
-/* Each turn of the loop, before and after the poll. Under the virtual clock the turn goes on as
- * long as jumping makes something ready, within the same budget as the pump's. */
-static void turn(jobrun *rt) {
-  int64_t end_ns = (int64_t)uv_hrtime() + JR_MS;
-  for (;;) {
-    before_pump(rt);
-    bool more = jr_pump(rt);
-    bool moved = life_step(rt);
-    if (moved) continue;
-    if (rt->ready_first && !more) continue; /* life_step made a task: it runs before time jumps */
-    if (more || !rt->clock.is_virtual || rt->operations || !jr_heap_first(&rt->clock.heap)) return;
-    if ((int64_t)uv_hrtime() >= end_ns) {
-      uv_async_send(&rt->post); /* come back after the poll */
-      return;
-    }
-    jr_clock_run_due(rt, true);
-  }
-}
-
-/* A host that turns its loop itself is inside the runtime all the same: it may not be freed now. */
-static void on_turn(jobrun *rt) {
-  bool was_running = rt->running;
-  if (rt->cur) return;
-  rt->running = true;
-  turn(rt);
-  rt->running = was_running;
 }
 
 /* ---- from other threads -------------------------------------------------------------------- */
@@ -338,7 +96,7 @@ static void on_wake(uv_async_t *async) {
   jobrun *rt = async->data;
   bool was_running = rt->running;
   rt->running = true;
-  if (atomic_exchange(&host_of(rt)->dump_asked, false)) jr_dump_tasks(rt);
+  if (atomic_exchange(&jr_host_of(rt)->dump_asked, false)) jr_dump_tasks(rt);
   jr_posts_run(rt);
   rt->running = was_running;
 }
@@ -366,25 +124,15 @@ int jobrun_post(jobrun *rt, void (*fn)(jobrun *rt, void *data), void *data) {
 }
 
 int jobrun_stop(jobrun *rt, double grace_s) {
-  jr_host *h = host_of(rt);
+  jr_host *h = jr_host_of(rt);
   if (grace_s >= 0 && grace_s < 9e9) atomic_store(&h->asked_grace_ns, (int64_t)(grace_s * 1e9));
   atomic_fetch_add(&h->stops, 1);
   return uv_async_send(&rt->post);
 }
 
 int jobrun_dump_tasks(jobrun *rt) {
-  atomic_store(&host_of(rt)->dump_asked, true);
+  atomic_store(&jr_host_of(rt)->dump_asked, true);
   return uv_async_send(&rt->post);
-}
-
-/* os.exit of a script; and the end of a runtime that is freed while its script runs. */
-static void request_stop(jobrun *rt, int64_t grace_ns) {
-  jr_host *h = host_of(rt);
-  h->exits = true;
-  if (grace_ns == 0) atomic_store(&h->stop_at_once, true);
-  if (grace_ns >= 0) atomic_store(&h->asked_grace_ns, grace_ns);
-  if (atomic_load(&h->stops) == 0) atomic_store(&h->stops, 1);
-  uv_async_send(&rt->post);
 }
 
 /* ---- opening ------------------------------------------------------------------------------- */
@@ -404,7 +152,7 @@ static int open_lua(lua_State *L) {
   lua_pushliteral(L, "jobrun.life");
   lua_call(L, 1, 1);
   lua_getfield(L, -1, "advance");
-  host_of(rt)->life_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  jr_host_of(rt)->life_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
@@ -414,10 +162,6 @@ static void adopt_opts(jobrun *rt, const jobrun_opts *o) {
   jr_list_init(&rt->trades);
   jr_list_init(&rt->posts);
   rt->thread = uv_thread_self();
-  rt->grace_ns = GRACE_NS;
-  rt->grace.fire = on_grace;
-  rt->on_turn = on_turn;
-  rt->request_stop = request_stop;
 }
 
 static int open_loop(jobrun *rt, struct uv_loop_s *loop) {
@@ -472,12 +216,11 @@ int jobrun_new(jobrun **out, const jobrun_opts *opts) {
   rt->host = h;
   rt->clock.fd = -1;
   adopt_opts(rt, &o);
+  jr_life_init(rt);
   atomic_init(&h->asked_grace_ns, -1);
   h->main_ref = h->life_ref = LUA_NOREF;
   h->watches = o.flags & JOBRUN_WATCHDOG;
   h->stall_ns = o.stall_ns;
-  h->main_watch.on_end = on_main_end;
-  h->helper_watch.on_end = on_helper_end;
   int status = open_all(rt, &o);
   if (status < 0) {
     jobrun_free(rt);
@@ -494,7 +237,7 @@ static void turn_until_closed(jobrun *rt) {
 }
 
 static void free_args(jobrun *rt) {
-  jr_host *h = host_of(rt);
+  jr_host *h = jr_host_of(rt);
   for (int i = 0; i < h->argc; i++) jr_mem_free(&rt->mem, h->argv[i], strlen(h->argv[i]) + 1);
   jr_mem_free(&rt->mem, h->argv, (size_t)h->argc * sizeof *h->argv);
   h->argv = NULL;
@@ -505,7 +248,7 @@ static void free_args(jobrun *rt) {
 static void bring_to_end(jobrun *rt) {
   if (!rt->root || !rt->idle.data || rt->phase == JR_PHASE_END) return;
   if (rt->tasks == 0 && rt->children == 0 && rt->operations == 0) return;
-  request_stop(rt, 0);
+  rt->request_stop(rt, 0);
   uv_ref((uv_handle_t *)&rt->post);
   while (rt->phase != JR_PHASE_END) uv_run(rt->loop, UV_RUN_ONCE);
 }
@@ -542,7 +285,7 @@ static int settle(jobrun *rt) {
 
 /* No more calls from outside; then what must be over before anything can be freed. */
 static int close_door(jobrun *rt) {
-  int64_t asked = rt->closed ? -1 : atomic_load(&host_of(rt)->asked_grace_ns);
+  int64_t asked = rt->closed ? -1 : atomic_load(&jr_host_of(rt)->asked_grace_ns);
   int64_t grace_ns = asked >= 0 ? asked : rt->grace_ns;
   bring_to_end(rt);
   rt->grace_ns = grace_ns; /* what was given up has it too */
@@ -563,7 +306,7 @@ int jobrun_free(jobrun *rt) {
     return jr_host_fail(rt, JR_ERUNNING,
                         "jobrun_free from inside the runtime: call jobrun_stop, let jobrun_run or "
                         "the loop return, then free");
-  jr_host *h = host_of(rt);
+  jr_host *h = jr_host_of(rt);
   int busy = close_door(rt);
   if (busy < 0) return busy;
   each_trade_back(rt, true);
@@ -576,7 +319,7 @@ int jobrun_free(jobrun *rt) {
   jr_tasks_fini(rt);
   jr_clock_fini(rt);
   free_args(rt);
-  set_error(rt, "", 0);
+  jr_life_error(rt, "", 0);
   jr_mem_free(&rt->mem, rt->error, rt->error_size);
   if (rt->own_loop && uv_loop_close(rt->loop) == 0)
     jr_mem_free(&rt->mem, rt->loop, sizeof *rt->loop);
@@ -594,7 +337,7 @@ int jobrun_free(jobrun *rt) {
 /* ---- loading ------------------------------------------------------------------------------- */
 
 int jobrun_set_args(jobrun *rt, int argc, const char *const *argv) {
-  jr_host *h = host_of(rt);
+  jr_host *h = jr_host_of(rt);
   int status = jr_host_check(rt, "jobrun_set_args");
   if (status < 0) return status;
   free_args(rt);
@@ -651,7 +394,7 @@ static void add_script_dir(lua_State *L, const char *path) {
 
 static int load_chunk(lua_State *L) {
   struct source *s = lua_touserdata(L, 1);
-  jr_host *h = host_of(s->rt);
+  jr_host *h = jr_host_of(s->rt);
   int loaded = s->path ? luaL_loadfilex(L, s->path, "t")
                        : luaL_loadbufferx(L, s->code, s->len, s->name, "t");
   s->status = loaded == LUA_OK          ? 0
@@ -672,7 +415,7 @@ static int load(jobrun *rt, const char *call, struct source *s) {
   if (rt->phase == JR_PHASE_END)
     return jr_host_fail(rt, JR_ECLOSED,
                         "%s: this runtime has ended: create another with jobrun_new", call);
-  if (host_of(rt)->main)
+  if (jr_host_of(rt)->main)
     return jr_host_fail(rt, JR_ERUNNING,
                         "%s: a script is loaded and running: one runtime runs one script", call);
   s->rt = rt;
@@ -723,7 +466,7 @@ static int push_args(lua_State *L, void *data) {
 }
 
 static int start_main(jobrun *rt) {
-  jr_host *h = host_of(rt);
+  jr_host *h = jr_host_of(rt);
   if (h->main_ref == LUA_NOREF) return 0;
   int status = jr_spawn_ref(rt, h->main_ref, push_args, h, JR_SPAWN_OBSERVED, &h->main);
   if (status < 0)
@@ -746,7 +489,7 @@ int jr_host_check_run(jobrun *rt, const char *call) {
   } else if (rt->phase == JR_PHASE_END) {
     status = JR_ECLOSED;
     why = "this runtime has ended: create another with jobrun_new";
-  } else if (host_of(rt)->main_ref == LUA_NOREF && !host_of(rt)->started) {
+  } else if (jr_host_of(rt)->main_ref == LUA_NOREF && !jr_host_of(rt)->started) {
     status = JR_EUSAGE;
     why = "no script is loaded: call jobrun_load_file or jobrun_load_string first";
   }
@@ -754,11 +497,11 @@ int jr_host_check_run(jobrun *rt, const char *call) {
 }
 
 bool jr_host_is_started(const jobrun *rt) {
-  return host_of(rt)->main_ref == LUA_NOREF;
+  return jr_host_of(rt)->main_ref == LUA_NOREF;
 }
 
 static int outcome(jobrun *rt) {
-  if (host_of(rt)->main_failed) return JR_ESCRIPT;
+  if (jr_host_of(rt)->main_failed) return JR_ESCRIPT;
   if (rt->failed && rt->exit_code == 0) rt->exit_code = 1;
   return 0;
 }
@@ -768,7 +511,7 @@ int jobrun_run(jobrun *rt) {
   if (status == 0) status = start_main(rt);
   if (status < 0) return status;
   rt->running = true;
-  if (host_of(rt)->watches) jr_watchdog_start(rt, host_of(rt)->stall_ns);
+  if (jr_host_of(rt)->watches) jr_watchdog_start(rt, jr_host_of(rt)->stall_ns);
   while (rt->phase != JR_PHASE_END) uv_run(rt->loop, UV_RUN_ONCE);
   jr_watchdog_stop(rt);
   rt->running = false;
