@@ -1,0 +1,214 @@
+-- More than one plain run: verify, two passes, pieces, what dead processes left.
+local lu = require "luaunit"
+local jobrun = require "jobrun"
+local testing = require "jobrun.testing"
+local helper = dofile "tests/ffmpeg_helper.lua"
+local ffmpeg, encode_segments, probe, fs = jobrun.ffmpeg, jobrun.encode_segments, jobrun.probe, jobrun.fs
+local error_of, clip = helper.error_of, helper.clip
+
+-- ---- verify ---------------------------------------------------------------------------------------
+
+local function encode(dir, more)
+  local opts = { input = clip "clip.mp4", output = dir .. "/a.mkv", vcodec = "libx264", preset = "ultrafast" }
+  for key, value in pairs(more) do opts[key] = value end
+  return ffmpeg(opts)
+end
+
+function test_verify_looks_again_and_is_content()
+  local r = encode(testing.tmpdir(), { verify = { frames = true, duration = 0.1 } })
+  lu.assertTrue(r.ok)
+end
+
+function test_verify_sees_a_source_that_was_cut_short()
+  local dir = testing.tmpdir()
+  local whole, cut = dir .. "/whole.mkv", dir .. "/cut.mkv"
+  ffmpeg { input = clip "clip.mp4", output = whole, codec = "copy" }
+  helper.write(cut, helper.read(whole):sub(1, -20000)) -- its header says 2 s still
+  lu.assertTrue(encode(dir, { input = cut, overwrite = true }).ok) -- ffmpeg noticed nothing
+  os.remove(dir .. "/a.mkv")
+  local e = error_of(encode, dir, { input = cut, verify = { duration = "100ms" } })
+  lu.assertEquals({ e.kind, e.exit_code }, { "output", 0 })
+  lu.assertStrContains(e.reason, "verify: " .. dir .. "/a.mkv is ")
+  lu.assertFalse(fs.exists(dir .. "/a.mkv"))
+end
+
+function test_verify_counts_frames()
+  local e = error_of(encode, testing.tmpdir(), { verify = { frames = 49 } })
+  lu.assertStrContains(e.reason, "holds 50 frames, not 49")
+end
+
+function test_verify_needs_a_length()
+  local dir = testing.tmpdir()
+  local opts = { input = { raw = "testsrc2=d=1", f = "lavfi" }, output = dir .. "/a.mkv", verify = { duration = 0.1 } }
+  lu.assertStrContains(error_of(ffmpeg, opts).reason, "is not known: give duration=")
+  opts.duration = 1
+  lu.assertTrue(ffmpeg(opts).ok)
+end
+
+function test_bad_verifies()
+  for _, bad in ipairs { 1, { frame = true }, { duration = "x" }, { frames = "all" } } do
+    lu.assertEquals(error_of(encode, testing.tmpdir(), { verify = bad }).kind, "usage")
+  end
+end
+
+-- ---- two passes -----------------------------------------------------------------------------------
+
+function test_two_passes()
+  local dir, events = testing.tmpdir(), {}
+  local r = encode(dir, { two_pass = true, b = "200k", acodec = "copy", movflags = "+faststart",
+    output = dir .. "/a.mp4", stats_period = 0.01, on_progress = function(p) events[#events + 1] = p end })
+  lu.assertTrue(r.ok)
+  lu.assertTableContains(r.argv, "-pass")
+  lu.assertNotNil(probe(dir .. "/a.mp4").audio)
+  local last, done = 0, 0
+  for _, p in ipairs(events) do
+    lu.assertTrue(p.percent >= last)
+    last = p.percent
+    if p.done then done = done + 1 end
+  end
+  lu.assertEquals({ last, done, events[#events].pass }, { 100, 1, 2 })
+  lu.assertEquals(helper.entries(dir), "a.mp4")
+end
+
+function test_a_failed_first_pass_fails_once()
+  local dir, done = testing.tmpdir(), 0
+  local e = error_of(encode, dir, { two_pass = true, b = "200k", vcodec = "nosuch",
+    on_progress = function(p) if p.done then done = done + 1 end end })
+  lu.assertEquals({ e.kind, done, helper.entries(dir) }, { "codec", 1, "" })
+end
+
+function test_two_passes_see_an_output_that_exists_before_they_begin()
+  local dir = testing.tmpdir()
+  helper.write(dir .. "/a.mkv", "x")
+  lu.assertEquals(error_of(encode, dir, { two_pass = true }).kind, "exists")
+  lu.assertTrue(encode(dir, { two_pass = true, overwrite = "skip" }).skipped)
+end
+
+function test_two_passes_can_be_cancelled_and_leave_nothing()
+  local dir = testing.tmpdir()
+  local h = ffmpeg.start { input = { raw = "testsrc2", f = "lavfi" }, output = dir .. "/a.mkv", vcodec = "libx264",
+    b = "200k", two_pass = true }
+  h:cancel()
+  lu.assertEquals(error_of(h.wait, h).kind, "cancelled")
+  lu.assertEquals(helper.entries(dir), "")
+end
+
+-- ---- what dead processes left ---------------------------------------------------------------------
+
+local function dead_pid()
+  return tonumber(jobrun.exec { "sh", "-c", "echo $$" }.stdout)
+end
+
+function test_left_over_files_of_dead_processes_go()
+  local dir = testing.tmpdir()
+  local dead, own = dead_pid(), tonumber(fs.realpath("/proc/self"):match "%d+$")
+  local gone = (".a.jobrun-%d-7.mkv"):format(dead)
+  local kept = {
+    (".a.jobrun-%d-7.mp4"):format(dead), -- another output's
+    (".ab.jobrun-%d-7.mkv"):format(dead),
+    (".a.jobrun-%d-1.mkv"):format(own), -- ours, still alive
+    ".a.jobrun-1-1.mkv",
+    ".a.jobrun-x-1.mkv",
+  }
+  for _, name in ipairs { gone, table.unpack(kept) } do helper.write(dir .. "/" .. name, "x") end
+  encode(dir, {})
+  lu.assertFalse(fs.exists(dir .. "/" .. gone))
+  for _, name in ipairs(kept) do lu.assertTrue(fs.exists(dir .. "/" .. name), name) end
+end
+
+function test_a_killed_jobrun_leaves_a_file_that_the_next_run_removes()
+  local dir = testing.tmpdir()
+  local script = ("ffmpeg{input={raw=%q, f='lavfi', args={'-re'}}, output=%q}"):format("testsrc2=d=60", dir .. "/a.mkv")
+  local h = jobrun.exec.start { (os.getenv "JOBRUN_BUILD" or "build") .. "/jobrun", "-e", script, check = false }
+  testing.wait_for(function() return helper.entries(dir) ~= "" end, 20)
+  h:signal "SIGKILL"
+  h:wait()
+  lu.assertStrContains(helper.entries(dir), ".jobrun-" .. h.pid .. "-")
+  encode(dir, {})
+  lu.assertEquals(helper.entries(dir), "a.mkv")
+end
+
+-- ---- pieces ---------------------------------------------------------------------------------------
+
+local function in_pieces(dir, more)
+  local opts = {
+    input = clip "clip.mp4", output = dir .. "/a.mp4", segment_time = 0.4, workers = 2, vcodec = "libx264",
+    preset = "ultrafast",
+  }
+  for key, value in pairs(more or {}) do opts[key] = value end
+  return encode_segments(opts)
+end
+
+local function gaps(path)
+  local out = jobrun.exec { "ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time", "-of",
+    "csv=p=0", path }.stdout
+  local times, n = {}, 0
+  for time in out:gmatch "[%d.]+" do times[#times + 1] = tonumber(time) end
+  table.sort(times)
+  for i = 2, #times do
+    if math.abs(times[i] - times[i - 1] - 0.04) > 0.001 then n = n + 1 end
+  end
+  return n
+end
+
+function test_pieces_make_the_same_film()
+  local dir, events = testing.tmpdir(), {}
+  local r = in_pieces(dir, { on_progress = function(p) events[#events + 1] = p end })
+  lu.assertEquals({ r.ok, r.segments, r.resumed, r.frames }, { true, 5, 0, 50 })
+  local info = probe(dir .. "/a.mp4", { count_packets = true })
+  lu.assertEquals({ info.video.nb_read_packets, gaps(dir .. "/a.mp4") }, { 50, 0 })
+  lu.assertAlmostEquals(info.duration, 2, 0.1)
+  lu.assertEquals(info.audio.codec_name, "aac")
+  lu.assertEquals({ events[#events].done, events[#events].percent }, { true, 100 })
+  lu.assertEquals(helper.entries(dir), "a.mp4")
+end
+
+function test_reordered_pictures_keep_their_times()
+  local dir = testing.tmpdir()
+  local source = dir .. "/b.mp4"
+  ffmpeg { input = clip "clip.mp4", output = source, vcodec = "libx264", bf = 2, g = 10, acodec = "copy" }
+  in_pieces(dir, { input = source, preset = "medium" })
+  lu.assertEquals(gaps(dir .. "/a.mp4"), 0)
+end
+
+function test_a_failed_call_is_resumed()
+  local dir = testing.tmpdir()
+  local seen = 0
+  error_of(in_pieces, dir, { workers = 1, on_progress = function(p)
+    seen = p.ready
+    if p.ready == 2 then error {} end
+  end })
+  lu.assertTrue(seen >= 2)
+  lu.assertEquals(helper.entries(dir), ".a.mp4.segments")
+  local r = in_pieces(dir)
+  lu.assertTrue(r.resumed >= 2, r.resumed)
+  lu.assertEquals(helper.entries(dir), "a.mp4")
+end
+
+function test_pieces_of_another_call_are_not_used()
+  local dir = testing.tmpdir()
+  error_of(in_pieces, dir, { on_progress = function(p) if p.ready == 2 then error {} end end })
+  lu.assertEquals(in_pieces(dir, { preset = "veryfast" }).resumed, 0)
+end
+
+function test_pieces_of_a_film_without_sound()
+  local dir = testing.tmpdir()
+  lu.assertEquals(in_pieces(dir, { input = clip "clip.ts", output = dir .. "/a.mkv" }).frames, 50)
+end
+
+function test_a_rate_that_changes_is_told_unless_it_may()
+  local dir = testing.tmpdir()
+  lu.assertStrContains(error_of(in_pieces, dir, { vf = "fps=10" }).reason, "frames, not 50")
+  lu.assertTrue(in_pieces(dir, { vf = "fps=10", verify = false }).ok)
+end
+
+function test_bad_pieces()
+  local dir = testing.tmpdir()
+  lu.assertEquals(error_of(in_pieces, dir, { input = dir .. "/none" }).kind, "not_found")
+  lu.assertEquals(error_of(in_pieces, dir, { input = clip "sound.wav" }).kind, "invalid_data")
+  lu.assertEquals(error_of(in_pieces, dir, { input = clip "garbage.bin" }).kind, "invalid_data")
+  lu.assertEquals(error_of(in_pieces, dir, { workers = 0 }).kind, "usage")
+  lu.assertEquals(error_of(in_pieces, dir, { map = "0" }).kind, "usage")
+  helper.write(dir .. "/a.mp4", "x")
+  lu.assertEquals(error_of(in_pieces, dir).kind, "exists")
+end
