@@ -382,9 +382,10 @@ typedef struct probe {
   pthread_t thread;
   bool has_thread;
   int start_status, done_status;
-  bool done_in_start, done_in_cancel, done_by_thread;
+  bool done_in_start, done_in_cancel, done_by_thread, done_after_cancel;
   useconds_t done_after_us;
-  int pushed, cancelled;
+  int pushed;
+  _Atomic int cancelled;
   _Atomic int dropped;
 } probe;
 
@@ -392,6 +393,7 @@ static probe the_probe;
 
 static void *done_soon(void *data) {
   probe *p = data;
+  while (p->done_after_cancel && !p->cancelled) usleep(100);
   usleep(p->done_after_us);
   jobrun_wait_done(p->wait, p->done_status);
   return NULL;
@@ -523,7 +525,7 @@ static void test_a_cancelled_task_does_not_wait_for_the_host(void **state) {
   (void)state;
   lines log;
   jobrun *rt = new_waiting(
-      &log, (probe){.done_by_thread = true, .done_status = 1},
+      &log, (probe){.done_by_thread = true, .done_after_cancel = true, .done_status = 1},
       "local t = spawn(host.wait) sleep(0) t:cancel() pcall(t.await, t) note(t.status)");
   run_and_free(rt, &log);
   assert_string_equal(notes.text, "cancelled\n");
