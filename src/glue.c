@@ -259,10 +259,22 @@ int jr_message_handler(lua_State *L) {
   return 1;
 }
 
+static int value_text(lua_State *L) {
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
 void jr_error_text(lua_State *L, int index) {
   index = lua_absindex(L, index);
   luaL_checkstack(L, 8, NULL);
-  const char *text = luaL_tolstring(L, index, NULL);
+  lua_pushcfunction(L, value_text);
+  lua_pushvalue(L, index);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK) { /* a script's own __tostring raised */
+    lua_pushfstring(L, "(error object is a %s value, and its __tostring failed: %s)",
+                    luaL_typename(L, index), lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
+    lua_remove(L, -2);
+  }
+  const char *text = lua_tostring(L, -1);
   jr_traceback_of(L, index);
   if (lua_isstring(L, -1)) {
     lua_pushfstring(L, "%s\n%s", text, lua_tostring(L, -1));

@@ -110,7 +110,8 @@ int jr_task_await(lua_State *L, int64_t due_ns) {
     int n = push_outcome(L, target);
     return n < 0 ? lua_error(L) : n;
   }
-  for (jr_task *t = rt->cur; t; t = t->parent)
+  bool is_own_child = target->parent == rt->cur; /* of a deep chain each level would walk it all */
+  for (jr_task *t = is_own_child ? NULL : rt->cur; t; t = t->parent)
     if (t == target)
       jr_raise(
           L, "usage", JR_EDEADLOCK, 1,

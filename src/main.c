@@ -3,6 +3,7 @@
  * All it can do a host program can do too, by jobrun.h alone.
  *
  * SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -256,7 +257,17 @@ static int run(jobrun *rt, command *c) {
   return code == 0 && atomic_load(&signals.first) == SIGINT ? EXIT_SIGINT : code;
 }
 
+/* A descriptor 0 to 2 that is closed would be given to the next pipe or epoll, and prints would go
+ * there. */
+static void open_standard_fds(void) {
+  int fd;
+  do fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) close(fd);
+}
+
 int main(int argc, char **argv) {
+  open_standard_fds();
   command c = {.grace_s = -1, .opts = JOBRUN_OPTS_INIT};
   int status = parse(&c, argc, argv);
   if (status >= 0) return status;

@@ -54,7 +54,10 @@ static void on_count(lua_State *L, lua_Debug *ar) {
   jobrun *rt = jr_of(L);
   jr_watchdog *dog = &rt->watchdog;
   (void)ar;
-  if (!rt->cur) return;
+  if (!rt->cur || dog->seen_resumed != rt->resumed) { /* set for a task that has left since */
+    lua_sethook(L, NULL, 0, 0);
+    return;
+  }
   if (!dog->logged) {
     dog->logged = 1;
     log_slow(L, rt);

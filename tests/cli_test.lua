@@ -217,3 +217,37 @@ function test_the_memory_limit_is_an_error_of_the_script()
   local status, out = code("print(pcall(string.rep, 'x', 1e8)) print 'goes on'", "--memory-limit=16")
   lu.assertEquals({ status, out }, { 0, "false\tnot enough memory\ngoes on\n" })
 end
+
+function test_closed_standard_descriptors_are_nothing_special()
+  for _, closed in ipairs { "<&-", ">&-", "2>&-", "<&- >&- 2>&-" } do
+    local script = [[print "x" local r = exec{"sh", "-c", "echo y"} assert(r.stdout:find "y") os.exit(7)]]
+    local r = exec { "sh", "-c", ('"$0" -e "$1" %s'):format(closed), program, script, check = false }
+    lu.assertEquals({ closed, r.exit_code }, { closed, 7 })
+  end
+end
+
+function test_a_tostring_that_fails_is_told_with_the_error()
+  local text = [[local e = setmetatable({}, { __tostring = function() error("inner", 0) end }) ]]
+  local status, _, stderr = code(text .. "error(e)")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(stderr, "jobrun: (error object is a table value, and its __tostring failed: inner)")
+  status, _, stderr = code(text .. "every(1).second.times(1)(function() error(e) end)", "--clock=virtual")
+  lu.assertEquals(status, 0)
+  lu.assertStrContains(stderr, "run 1 failed: (error object is a table value, and its __tostring failed: inner)")
+end
+
+function test_a_slow_end_of_a_task_is_not_told_of_the_next_one()
+  need_prompt_signals()
+  local _, _, stderr = code "return string.find(string.rep('a', 160), ('.-'):rep(3) .. 'b')"
+  lu.assertNotStrContains(stderr, "jobrun.life")
+  lu.assertNotStrContains(stderr, "computed for 0 ms")
+end
+
+function test_a_missing_suite_is_an_error()
+  local status, _, stderr = jr("test", "/nonexistent/folder")
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(stderr, "test: no file or folder '/nonexistent/folder'")
+  status, _, stderr = jr("test", "-p", "x")
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(stderr, "'-p' (luaunit's options go behind --)")
+end

@@ -198,4 +198,8 @@ function test_modifiers_that_do_not_go_together()
   refuses(function() return every(1).second.now.named end, "every(1).second.now is a method: write .now(…)")
 end
 
+function test_a_nil_count_is_no_missing_count()
+  lu.assertStrContains(usage_of(function() every(nil).seconds(nothing) end), "every(nil): expected a number")
+end
+
 helper.prepare_tests()

@@ -311,3 +311,16 @@ function test_ten_thousand_tasks()
   scope(function() for i = 1, 10000 do spawn(function() jobrun.yield() sum = sum + i end) end end)
   lu.assertEquals(sum, 50005000)
 end
+
+function test_a_deep_chain_of_awaits_takes_linear_time()
+  local function measure(depth)
+    local left, start = depth, jobrun.monotonic()
+    local function link()
+      left = left - 1
+      if left > 0 then spawn(link):await() end
+    end
+    spawn(link):await()
+    return (jobrun.monotonic() - start) / depth
+  end
+  lu.assertTrue(measure(20000) < 5 * measure(2000))
+end

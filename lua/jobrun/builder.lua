@@ -407,9 +407,11 @@ local function begin(b)
 end
 
 ---A builder of jobs that run every n units, or every duration.
----@param n? number|string
+---@param ... number|string? how many units, or a duration
 ---@return jobrun.Builder
-function M.every(n)
+function M.every(...)
+  local n = ...
+  if n == nil and select("#", ...) > 0 then check.fail("every(nil): expected a number of units or a duration") end
   local source, line = site()
   local b = begin { n or n == nil and 1, source, line, NONE, false, false, false, false }
   if n == nil or n == 1 then return b end

@@ -50,9 +50,15 @@ end
 -- ---- all suites ----------------------------------------------------------------------------------
 
 local function suites_of(path)
+  local fail = require("jobrun.check").fail
+  local file = io.open(path)
+  if not file then
+    fail("test: no file or folder '%s'%s", path, path:find "^%-" and " (luaunit's options go behind --)" or "")
+  end
+  file:close()
   if path:find("%.lua$") then return { path } end
   local found = {}
-  local find = io.popen(("find '%s' -name '*_test.lua' | sort"):format(path))
+  local find = io.popen(("find '%s' -name '*_test.lua' | sort"):format((path:gsub("'", "'\\''"))))
   for line in find:lines() do found[#found + 1] = line end
   find:close()
   return found
