@@ -1,6 +1,8 @@
 /* A few live lines at the bottom of the terminal that stderr is: the module
  * "jobrun.core.terminal". What stands in them is decided in lua/jobrun/terminal.lua.
  *
+ * An update that comes less than a tenth of a second after another one is put off until then.
+ *
  * The lines are drawn below everything else, the cursor at the end of the last one. Whoever wants
  * to write above them has them erased first and drawn again afterwards, in one synchronized update
  * (mode 2026) so that nothing flickers; log lines come through a sink of ours that does so. What
@@ -39,11 +41,12 @@ typedef struct terminal {
   void *sink_data;
   uv_mutex_t lock;
   uv_signal_t resized;
-  bool is_drawn, has_handle;
+  uv_timer_t later; /* for an update that came too soon after another */
+  bool is_drawn, has_signal, has_timer;
   int64_t drawn_ns;
   jr_buf text; /* the lines, with what colours them */
-  int widths[MAX_LINES];
-  int lines;
+  int widths[MAX_LINES], drawn_widths[MAX_LINES];
+  int lines, drawn_lines;
 } terminal;
 
 static terminal *terminal_of(lua_State *L) {
@@ -72,8 +75,8 @@ static void put(const char *text, size_t len) {
 
 static int rows_drawn(const terminal *t, int columns) {
   int rows = 0;
-  for (int i = 0; i < t->lines; i++)
-    rows += t->widths[i] > columns ? (t->widths[i] + columns - 1) / columns : 1;
+  for (int i = 0; i < t->drawn_lines; i++)
+    rows += t->drawn_widths[i] > columns ? (t->drawn_widths[i] + columns - 1) / columns : 1;
   return rows;
 }
 
@@ -93,6 +96,8 @@ static void draw(terminal *t) {
   put(t->text.data, t->text.len);
   put(END_FRAME, sizeof END_FRAME - 1);
   t->is_drawn = t->lines > 0;
+  t->drawn_lines = t->lines;
+  memcpy(t->drawn_widths, t->widths, sizeof t->widths);
   t->drawn_ns = (int64_t)uv_hrtime();
 }
 
@@ -133,14 +138,25 @@ static int terminal_size(lua_State *L) {
   return 2;
 }
 
-/* is_due() → has enough time passed since the last update? */
-static int terminal_is_due(lua_State *L) {
-  lua_pushboolean(L, (int64_t)uv_hrtime() - terminal_of(L)->drawn_ns >= REDRAW_NS);
-  return 1;
+static void on_later(uv_timer_t *timer) {
+  terminal *t = jr_container_of(timer, terminal, later);
+  uv_mutex_lock(&t->lock);
+  erase(t);
+  draw(t);
+  uv_mutex_unlock(&t->lock);
+}
+
+/* True if an update comes so soon after another that it is put off. */
+static bool put_off(terminal *t) {
+  int64_t left = t->drawn_ns + REDRAW_NS - (int64_t)uv_hrtime();
+  if (!t->has_timer || left <= 0) return false;
+  if (!uv_is_active((uv_handle_t *)&t->later))
+    uv_timer_start(&t->later, on_later, (uint64_t)(left / JR_MS + 1), 0);
+  return true;
 }
 
 static void follow_size(terminal *t, bool on) {
-  if (!t->has_handle) return;
+  if (!t->has_signal) return;
   if (on)
     uv_signal_start(&t->resized, on_resize, SIGWINCH);
   else
@@ -158,13 +174,15 @@ static int terminal_lines(lua_State *L) {
   for (int i = 0; i < lines; i++) widths[i] = (int)luaL_checkinteger(L, i + 3);
   bool begins = t->lines == 0 && lines > 0, ends = t->lines > 0 && lines == 0;
   uv_mutex_lock(&t->lock);
-  erase(t);
-  put(above, above_len);
   t->text.len = 0;
   jr_buf_add(&t->text, text, len);
   memcpy(t->widths, widths, sizeof *widths * (size_t)lines);
   t->lines = lines;
-  draw(t);
+  if (lines != t->drawn_lines || above_len > 0 || !put_off(t)) {
+    erase(t);
+    put(above, above_len);
+    draw(t);
+  }
   uv_mutex_unlock(&t->lock);
   if (begins || ends) follow_size(t, begins);
   return 0;
@@ -198,7 +216,8 @@ static void close_terminal(jobrun *rt, jr_trade *trade) {
     put(END_FRAME, sizeof END_FRAME - 1);
   }
   t->lines = 0;
-  if (t->has_handle) uv_close((uv_handle_t *)&t->resized, jr_uv_closed);
+  if (t->has_signal) uv_close((uv_handle_t *)&t->resized, jr_uv_closed);
+  if (t->has_timer) uv_close((uv_handle_t *)&t->later, jr_uv_closed);
 }
 
 static void free_terminal(jobrun *rt, jr_trade *trade) {
@@ -228,22 +247,29 @@ static terminal *new_terminal(jobrun *rt) {
   return t;
 }
 
-/* Without the handle a change of size is seen at the next update. */
-static void open_handle(terminal *t) {
-  if (uv_signal_init(t->rt->loop, &t->resized) < 0) return;
-  t->resized.data = t->rt;
+static void adopt(terminal *t, uv_handle_t *handle) {
+  handle->data = t->rt;
   t->rt->open_uv++;
-  t->has_handle = true;
-  uv_unref((uv_handle_t *)&t->resized);
+  uv_unref(handle);
+}
+
+/* Without its handle a change of size is seen at the next update. */
+static void open_handles(terminal *t) {
+  t->has_signal = uv_signal_init(t->rt->loop, &t->resized) == 0;
+  t->has_timer = uv_timer_init(t->rt->loop, &t->later) == 0;
+  if (t->has_signal) adopt(t, (uv_handle_t *)&t->resized);
+  if (t->has_timer) adopt(t, (uv_handle_t *)&t->later);
 }
 
 int jr_open_terminal(lua_State *L) {
-  static const luaL_Reg functions[] = {{"size", terminal_size},   {"is_due", terminal_is_due},
-                                       {"lines", terminal_lines}, {"hide", terminal_hide},
-                                       {"show", terminal_show},   {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"size", terminal_size},
+                                       {"lines", terminal_lines},
+                                       {"hide", terminal_hide},
+                                       {"show", terminal_show},
+                                       {NULL, NULL}};
   terminal *t = new_terminal(jr_of(L));
   if (!t) return jr_raise_status(L, "terminal", UV_ENOMEM);
-  open_handle(t);
+  open_handles(t);
   luaL_newlibtable(L, functions);
   lua_pushlightuserdata(L, t);
   luaL_setfuncs(L, functions, 1);

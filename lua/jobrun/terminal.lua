@@ -176,7 +176,7 @@ function Bar:update(p)
   self.p = p
   self.turn = self.turn + 1
   if not self.is_drawn then return log_plain(self, p) end
-  if core.is_due() then redraw() end
+  redraw()
 end
 
 ---Leaves a last line above the others.

@@ -11,6 +11,7 @@
  *   output TEXT      to the file that is the last argument
  *   sleep MS         ignore (SIGTERM from now on)      wait (for SIGTERM, then go on)
  *   touch PATH       makes a file: "I have come this far"
+ *   until PATH       waits until there is such a file
  *   hold MS          a grandchild in a session of its own keeps all pipes open that long
  *   kill SIGNAL      itself, a number                  exit CODE
  *
@@ -30,6 +31,10 @@ static void nap(long us) {
   struct timespec t = {us / 1000000, us % 1000000 * 1000};
   while (nanosleep(&t, &t) != 0) {
   }
+}
+
+static void wait_for_file(const char *path) {
+  while (access(path, F_OK) != 0) nap(2000);
 }
 
 static long long now_ns(void) {
@@ -162,6 +167,7 @@ static void obey(const char *name, const char *rest, int report, const char *las
   if (strcmp(name, "storm") == 0) storm(a == 3 ? report : (int)a, b);
   if (strcmp(name, "output") == 0) make_file(last, rest);
   if (strcmp(name, "touch") == 0) make_file(rest, "");
+  if (strcmp(name, "until") == 0) wait_for_file(rest);
   if (strcmp(name, "sleep") == 0) nap(a * 1000);
   if (strcmp(name, "ignore") == 0) signal(SIGTERM, SIG_IGN);
   if (strcmp(name, "wait") == 0) wait_for_term();
