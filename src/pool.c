@@ -11,7 +11,7 @@
 
 #include "status.h"
 
-enum { NAME_SIZE = 40, SPIN_NS = 20000 };
+enum { NAME_SIZE = 40, SPIN_NS = 20000, MOST_VAIN_SPINS = 7 };
 
 /* A worker of a pool. */
 struct jr_hand {
@@ -39,7 +39,9 @@ struct jr_pool {
   uint32_t starting; /* made, but have not looked at the queue yet */
   uint32_t waking;   /* the same of those that were idle */
   uint64_t done, failed, cancelled;
-  bool is_spinning; /* one of its workers looks at the queue */
+  bool is_spinning;   /* one of its workers looks at the queue */
+  uint8_t vain_spins; /* how often in a row nothing came */
+  uint8_t spin_pause; /* how many chances to look are left out yet */
   bool is_ended;
 };
 
@@ -121,28 +123,37 @@ static bool wait_idle(jr_hand *h) {
   return true;
 }
 
+/* Locked. Looking in vain is worse than nothing: on a busy machine it takes the time of the very
+ * thread that would bring the next call. So after each time in vain, twice as many chances are left
+ * out. */
+static bool may_spin(jr_pool *pool) {
+  if (pool->is_spinning || pool->spin_pause == 0) return !pool->is_spinning;
+  pool->spin_pause--;
+  return false;
+}
+
+/* Locked, but let go meanwhile. */
 static void spin_unlocked(jr_pool *pool) {
   pool->is_spinning = true;
   unlock(pool->crew);
   spin(pool);
   lock(pool->crew);
   pool->is_spinning = false;
+  if (!jr_list_is_empty(&pool->queue))
+    pool->vain_spins = 0;
+  else if (pool->vain_spins < MOST_VAIN_SPINS)
+    pool->vain_spins++;
+  pool->spin_pause = (uint8_t)((1u << pool->vain_spins) - 1);
 }
 
 /* Locked, but let go meanwhile: true when there is a call to take, false when the worker is to end.
  */
 static bool find_call(jr_hand *h) {
   jr_pool *pool = h->pool;
-  bool may_spin = true;
+  if (jr_list_is_empty(&pool->queue) && !pool->is_ended && may_spin(pool)) spin_unlocked(pool);
   while (jr_list_is_empty(&pool->queue)) {
     if (pool->is_ended) return false;
-    if (may_spin && !pool->is_spinning) {
-      spin_unlocked(pool);
-      may_spin = false;
-    } else {
-      may_spin = wait_idle(h);
-      if (!may_spin) return !jr_list_is_empty(&pool->queue);
-    }
+    if (!wait_idle(h)) return !jr_list_is_empty(&pool->queue);
   }
   return true;
 }
