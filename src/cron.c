@@ -21,43 +21,34 @@ static uint64_t week_from(uint8_t weekdays, int first) {
   return (((uint32_t)weekdays >> first) | ((uint32_t)weekdays << (7 - first))) & 0x7f;
 }
 
-static uint64_t nearest_workday(const month *m, int day) {
-  int weekday = weekday_of(m, day);
-  if (weekday == SATURDAY) day += day > 1 ? -1 : 2;
-  if (weekday == SUNDAY) day += day < m->length ? 1 : -2;
-  return UINT64_C(1) << day;
+/* Bit d: the day d of the month has one of the weekdays. */
+static uint64_t days_on(const month *m, uint8_t weekdays) {
+  return week_from(weekdays, m->first_weekday) * UINT64_C(0x10204081) << 1; /* five times */
 }
 
+/* From a Saturday to the day before, from a Sunday to the day after, but within the month. */
 static uint64_t workdays_in(const jr_cron *cron, const month *m) {
-  uint64_t days = cron->last_workday ? nearest_workday(m, m->length) : 0;
-  for (uint32_t left = cron->workdays; left; left &= left - 1) {
-    int day = __builtin_ctz(left);
-    if (day <= m->length) days |= nearest_workday(m, day);
-  }
-  return days;
-}
-
-static uint64_t days_from_last(const jr_cron *cron, const month *m) {
-  uint64_t days = 0;
-  for (uint32_t left = cron->dates_from_last; left; left &= left - 1) {
-    int before = __builtin_ctz(left);
-    if (before < m->length) days |= UINT64_C(1) << (m->length - before);
-  }
-  return days;
+  uint64_t first = 2, last = UINT64_C(1) << m->length;
+  uint64_t days = (cron->workdays & (2 * last - 2)) | (cron->last_workday ? last : 0);
+  if (!days) return 0;
+  uint64_t saturdays = days & days_on(m, 1 << SATURDAY), sundays = days & days_on(m, 1 << SUNDAY);
+  return (days & ~saturdays & ~sundays) | (saturdays & ~first) >> 1 | (saturdays & first) << 2 |
+         (sundays & ~last) << 1 | (sundays & last) >> 2;
 }
 
 static uint64_t dates_in(const jr_cron *cron, const month *m) {
   if (cron->any_date) return UINT64_MAX;
-  return cron->dates | days_from_last(cron, m) | workdays_in(cron, m);
+  return cron->dates | cron->dates_from_last >> (31 - m->length) | workdays_in(cron, m);
 }
 
 static uint64_t weekdays_in(const jr_cron *cron, const month *m) {
   if (cron->any_weekday) return UINT64_MAX;
   int last_week = m->length - 6;
-  uint64_t days =
-      week_from(cron->weekdays, m->first_weekday) * UINT64_C(0x10204081); /* five times */
-  for (int n = 0; n < 5; n++) days |= week_from(cron->nth_weekdays[n], m->first_weekday) << (7 * n);
-  return days << 1 | week_from(cron->last_weekdays, weekday_of(m, last_week)) << last_week;
+  uint64_t days = days_on(m, cron->weekdays);
+  if (!cron->has_special_weekdays) return days;
+  for (int n = 0; n < 5; n++)
+    days |= week_from(cron->nth_weekdays[n], m->first_weekday) << (7 * n + 1);
+  return days | week_from(cron->last_weekdays, weekday_of(m, last_week)) << last_week;
 }
 
 /* Bit d: the day d of the month matches. */
@@ -68,8 +59,7 @@ static uint64_t days_in(const jr_cron *cron, const month *m) {
   return (is_both ? dates & weekdays : dates | weekdays) & in_month;
 }
 
-/* ---- the search -------------------------------------------------------------------------------
- */
+/* ---- the search ------------------------------------------------------------------------------ */
 
 static uint64_t bits_from(uint64_t bits, int low) {
   return bits >> low << low;

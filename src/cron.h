@@ -31,12 +31,13 @@ typedef struct jr_cron {
   uint64_t seconds, minutes;
   uint32_t hours;
   uint32_t dates;           /* days of the month, 1 to 31 */
-  uint32_t dates_from_last; /* bit n: n days before the last one of the month */
+  uint32_t dates_from_last; /* bit 31 - n: n days before the last one of the month */
   uint32_t workdays; /* bit n: the day from Monday to Friday nearest to the n-th, same month */
   uint16_t months;   /* 1 to 12 */
   uint8_t weekdays;  /* 0 = Sunday … 6 */
   uint8_t nth_weekdays[5];    /* [0]: the first one of the month */
   uint8_t last_weekdays;      /* the last one of the month */
+  bool has_special_weekdays;  /* one of the two sets above is not empty */
   bool last_workday;          /* the last day from Monday to Friday of the month */
   bool any_date, any_weekday; /* that field is a star */
   bool is_both; /* both fields must match ("+"); otherwise, where neither is a star, one of them */

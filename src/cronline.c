@@ -54,8 +54,7 @@ typedef struct reader {
   bool any;      /* it has a star without a step */
 } reader;
 
-/* ---- faults ------------------------------------------------------------------------------------
- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 /* Cut, so that the reason behind it still fits. */
 static int shown_length(text t) {
@@ -65,9 +64,11 @@ static int shown_length(text t) {
 
 static int set_fault(const reader *r, const char *at, const char *field_name, const char *what) {
   jr_cron_fault *f = r->fault;
+  size_t i = 0;
   f->column = (int)(at - r->line) + 1;
   f->field = field_name;
-  snprintf(f->what, sizeof f->what, "%s", what);
+  for (; what[i]; i++) f->what[i] = what[i] >= 0 && what[i] < ' ' ? '?' : what[i]; /* one line */
+  f->what[i] = 0;
   return UV_EINVAL;
 }
 
@@ -101,8 +102,7 @@ fail_item(const reader *r, const char *at, const char *fmt, ...) {
   return set_fault(r, at, r->field->name, what);
 }
 
-/* ---- values ------------------------------------------------------------------------------------
- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -185,8 +185,7 @@ static int read_count(reader *r, int high, const char *what, int *out) {
   return read_number(r, 1, high, what, out);
 }
 
-/* ---- items -------------------------------------------------------------------------------------
- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 /* The values first, first + step, … up to first + length, in a circle. */
 static void add_values(reader *r, int first, int length, int step) {
@@ -263,19 +262,20 @@ static int read_last(reader *r) {
     return 0;
   }
   if (take(r, '-')) status = read_count(r, 30, "the number of days ", &before);
-  r->cron->dates_from_last |= UINT32_C(1) << before;
+  r->cron->dates_from_last |= UINT32_C(1) << (31 - before);
   return status;
 }
 
 /* v#n, v#L, vL of the day of the week, from behind the v */
 static int read_which(reader *r, int weekday) {
+  r->cron->has_special_weekdays = true;
   uint8_t bit = (uint8_t)(1 << weekday % 7);
   int n;
   if (take(r, 'L') || (take(r, '#') && take(r, 'L'))) {
     r->cron->last_weekdays |= bit;
     return 0;
   }
-  int status = read_count(r, 5, "the number behind \"#\" ", &n);
+  int status = read_count(r, 5, "the number ", &n);
   if (status == 0) r->cron->nth_weekdays[n - 1] |= bit;
   return status;
 }
@@ -317,12 +317,12 @@ static int read_item(reader *r) {
                    r->field->expected);
 }
 
-/* ---- fields ------------------------------------------------------------------------------------
- */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 static int fail_empty(reader *r, text whole) {
-  r->item_start = whole.at;
   const char *at = r->item.at;
+  bool has_plus = whole.at > r->line && whole.at[-1] == '+';
+  r->item_start = whole.at - has_plus;
   r->item.end = whole.end;
   return fail_item(r, at, "an item is empty (allowed: %s)", r->field->expected);
 }
@@ -408,8 +408,7 @@ static int fail_dates(const reader *r, const text *f) {
       weekdays.at);
 }
 
-/* ---- lines -------------------------------------------------------------------------------------
- */
+/* ---- lines ----------------------------------------------------------------------------------- */
 
 static bool is_blank(char c) {
   return c == ' ' || c == '\t';

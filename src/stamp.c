@@ -125,8 +125,7 @@ int jr_stamp_parse(const char *text, size_t len, jr_stamp *out, jr_stamp_fault *
   return 0;
 }
 
-/* ---- times for .at ----------------------------------------------------------------------------
- */
+/* ---- times for .at --------------------------------------------------------------------------- */
 
 /* Two-digit parts with ':' between them, from the unit down to seconds. */
 static int read_at(reader *r, jr_stamp_unit unit, int32_t *out) {
@@ -151,8 +150,7 @@ int jr_stamp_parse_at(const char *text, size_t len, jr_stamp_unit unit, int32_t 
   return read_at(&r, unit, out_second);
 }
 
-/* ---- writing -----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int write_wall(int64_t wall, char text[JR_STAMP_TEXT]) {
   jr_date d = jr_date_from(jr_day_of(wall));

@@ -15,8 +15,9 @@
  *
  *      | changes of the file | changes by the rule, from cycle_start on: 400 years and one more |
  *
- * Leap seconds. In the files below "right/" an instant counts them; the kernel's clock does not. So
- * they are taken out when the file is read, and right/Europe/Berlin is Europe/Berlin.
+ * Leap seconds. In the files below "right/" an instant counts them; the kernel's clock does not.
+ * They also have no rule, for nobody knows how many there will be, so right/Europe/Berlin would be
+ * wrong a few years from now without anybody noticing. Such files are refused.
  *
  * All counts and indices of a file are checked here, once. One allocation holds everything.
  *
@@ -33,9 +34,8 @@
 enum {
   HEADER = 44,
   TYPE_BYTES = 6,
-  MAX_LEAPS = 256,
   MAX_TYPES = 254,      /* two more come from the rule, and the table keeps them in a byte */
-  RULE_YEARS = 400 + 6, /* a cycle, and the years at its ends whose changes may reach into it */
+  RULE_YEARS = 400 + 8, /* a cycle, and the years at its ends whose changes may reach into it */
   RULE_CHANGES = 2 * RULE_YEARS,
 };
 
@@ -58,7 +58,7 @@ struct jr_tz {
   uint8_t first;       /* the type before at[0] */
 };
 
-/* ---- the file as it stands ----------------------------------------------------------------- */
+/* ---- the file as it stands ------------------------------------------------------------------- */
 
 typedef struct counts {
   uint32_t isut, isstd, leap, time, type, chars;
@@ -68,7 +68,7 @@ typedef struct counts {
 typedef struct block {
   counts n;
   int width; /* of an instant: 4 or 8 bytes */
-  const uint8_t *times, *indices, *types, *abbrs, *leaps;
+  const uint8_t *times, *indices, *types, *abbrs;
 } block;
 
 static uint32_t read_u32(const uint8_t *p) {
@@ -106,7 +106,6 @@ static bool read_block(const uint8_t *p, const uint8_t *file_end, int width, blo
   b->indices = b->times + (size_t)b->n.time * (size_t)width;
   b->types = b->indices + b->n.time;
   b->abbrs = b->types + (size_t)b->n.type * TYPE_BYTES;
-  b->leaps = b->abbrs + b->n.chars;
   return true;
 }
 
@@ -129,19 +128,7 @@ static bool read_file(const uint8_t *p, size_t len, block *b, const char **rule,
   return read_block(end, file_end, 8, b, &end) && find_footer(end, file_end, rule, rule_len);
 }
 
-/* Leap seconds inserted before `instant`, which counts them. */
-static int64_t leap_seconds(const block *b, int64_t instant) {
-  int64_t sum = 0;
-  int step = b->width + 4;
-  for (uint32_t i = 0; i < b->n.leap; i++) {
-    const uint8_t *p = b->leaps + (size_t)i * (size_t)step;
-    if (read_instant(p, b->width) > instant) break;
-    sum = read_i32(p + b->width);
-  }
-  return sum;
-}
-
-/* ---- the table ----------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static int tz_new(jr_mem *mem, uint32_t changes, uint32_t types, jr_tz **out) {
   size_t size = sizeof(jr_tz) + changes * (sizeof(int64_t) + 1) + types * sizeof(zone_type);
@@ -203,7 +190,6 @@ static bool copy_changes(jr_tz *tz, const block *b) {
   for (uint32_t i = 0; i < b->n.time; i++) {
     int64_t at = read_instant(b->times + (size_t)i * (size_t)b->width, b->width);
     uint8_t type = b->indices[i];
-    if (at > -JR_TZ_EVER / 2) at -= leap_seconds(b, at);
     if (type >= b->n.type || (i > 0 && at <= before)) return false;
     before = at;
     if (at <= -JR_TZ_EVER / 2) {
@@ -224,7 +210,7 @@ static void note_offsets(jr_tz *tz) {
   }
 }
 
-/* ---- the rule, worked out for a cycle ------------------------------------------------------- */
+/* ---- the rule, worked out for a cycle -------------------------------------------------------- */
 
 typedef struct change {
   int64_t at;
@@ -257,10 +243,13 @@ static void list_changes(const jr_tzrule *rule, int64_t year, uint8_t std, uint8
  * rule, as it is in all later cycles. */
 static void add_cycle(jr_tz *tz, const jr_tzrule *rule, int64_t from, uint8_t std, uint8_t dst) {
   change list[RULE_CHANGES];
-  list_changes(rule, jr_date_from(jr_day_of(from)).year - 2, std, dst, list);
+  int64_t year = jr_date_from(jr_day_of(from)).year - 2;
+  int64_t complete =
+      jr_day_from(year + RULE_YEARS - 1, 1, 1) * JR_DAY_SECONDS; /* but for years not listed */
+  list_changes(rule, year, std, dst, list);
   sort_changes(list, RULE_CHANGES);
   uint32_t len = tz->len;
-  for (int i = 0; i < RULE_CHANGES; i++) {
+  for (int i = 0; i < RULE_CHANGES && list[i].at < complete; i++) {
     if (list[i].at <= from) continue;
     if (tz->len > len + 1 && list[i].at > tz->at[len + 1] + JR_ERA_SECONDS) break;
     add_change(tz, list[i].at, list[i].type);
@@ -300,7 +289,8 @@ int jr_tz_read(jr_mem *mem, const void *bytes, size_t len, jr_tz **out) {
   jr_tzrule rule;
   if (len > JR_TZ_MAX_FILE) return UV_EFBIG;
   if (!read_file(bytes, len, &b, &text, &text_len)) return UV_EINVAL;
-  if (b.n.type == 0 || b.n.type > MAX_TYPES || b.n.leap > MAX_LEAPS) return UV_EINVAL;
+  if (b.n.type == 0 || b.n.type > MAX_TYPES) return UV_EINVAL;
+  if (b.n.leap > 0) return UV_ENOTSUP;
   if (text && jr_tzrule_parse(text, text_len, &rule) < 0) return UV_EINVAL;
   jr_tz *tz;
   int status = tz_new(mem, b.n.time + (text && rule.has_dst ? RULE_CHANGES : 0), b.n.type + 2, &tz);

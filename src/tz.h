@@ -34,7 +34,8 @@ typedef struct jr_tz jr_tz;
 enum { JR_TZ_MAX_FILE = 64 * 1024 };
 
 /* The zone that a TZif file of `len` bytes describes. 0; UV_EINVAL for what is none, UV_EFBIG
- * beyond JR_TZ_MAX_FILE, UV_ENOMEM. The caller frees it. */
+ * beyond JR_TZ_MAX_FILE, UV_ENOTSUP for one that counts leap seconds, UV_ENOMEM. The caller frees
+ * it. */
 int jr_tz_read(jr_mem *mem, const void *bytes, size_t len, jr_tz **out);
 
 /* The zone of a POSIX rule ("CET-1CEST,M3.5.0,M10.5.0/3"), for all time. 0, UV_EINVAL, UV_ENOMEM.

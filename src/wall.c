@@ -37,15 +37,12 @@ static int64_t max64(int64_t a, int64_t b) {
 
 /* The first time of the set at or after a wall time, as if there were no zones. */
 static int64_t next_time(const jr_wall *w, int64_t time) {
-  int64_t day = jr_day_of(time), found = w->set->next_day(w->self, day);
-  if (found == day) {
-    int32_t second = w->set->next_time(w->self, jr_second_of_day(time));
-    if (second >= 0) return day * JR_DAY_SECONDS + second;
-    found = w->set->next_day(w->self, day + 1);
-  }
+  int64_t day = jr_day_of(time);
+  int32_t second = w->set->next_time(w->self, jr_second_of_day(time));
+  int64_t found = w->set->next_day(w->self, second < 0 ? day + 1 : day);
   if (found == JR_NEVER) return JR_NEVER;
-  int32_t first = w->set->next_time(w->self, 0);
-  return first < 0 ? JR_NEVER : found * JR_DAY_SECONDS + first;
+  if (found != day) second = w->set->next_time(w->self, 0);
+  return second < 0 ? JR_NEVER : found * JR_DAY_SECONDS + second;
 }
 
 /* How many times of the set lie in [low, high). */
@@ -132,14 +129,26 @@ static bool can_leap(const jr_wall *w, const jr_tz_span *s, int64_t low) {
   return s->end + jr_tz_min_offset(w->tz) >= low;
 }
 
+/* What the last search found: no time of the set lies in [low, time). */
+typedef struct found_time {
+  int64_t low, time;
+} found_time;
+
+static int64_t search(const jr_wall *w, int64_t low, found_time *last) {
+  if (low < last->low || low > last->time) last->time = next_time(w, low);
+  last->low = low;
+  return last->time;
+}
+
 int64_t jr_wall_next(const jr_wall *w, int64_t after) {
   if (after >= JR_CIVIL_LAST) return JR_NEVER;
+  found_time last = {JR_NEVER, JR_NEVER};
   int64_t from = max64(after, JR_CIVIL_FIRST - 1) + 1;
   int64_t horizon = min64(from + JR_ERA_SECONDS, JR_CIVIL_LAST);
   while (from <= horizon) {
     jr_tz_span s = jr_tz_span_at(w->tz, from);
     range r = plain_range(w, &s, from, s.end);
-    int64_t time = next_time(w, r.low);
+    int64_t time = search(w, r.low, &last);
     int64_t plain = time < r.high ? time - s.offset : JR_NEVER;
     int64_t found = min64(plain, gap_instant(w, &s, from));
     if (found != JR_NEVER) return found <= JR_CIVIL_LAST ? found : JR_NEVER;

@@ -16,12 +16,14 @@ static int64_t instant(const jr_when *when, uint64_t k) {
 }
 
 int64_t jr_when_next(const jr_when *when, int64_t after_ns) {
+  if (when->rule) return jr_rule_next(when->rule, after_ns);
   if (after_ns < when->start_ns) return when->start_ns;
   int64_t last = instant(when, steps(when, after_ns)), next;
   return __builtin_add_overflow(last, when->period_ns, &next) ? JR_NEVER : next;
 }
 
 int64_t jr_when_last(const jr_when *when, int64_t now_ns) {
+  if (when->rule) return jr_rule_last(when->rule, now_ns);
   return now_ns < when->start_ns ? JR_NEVER : instant(when, steps(when, now_ns));
 }
 
@@ -31,5 +33,6 @@ static uint64_t passed(const jr_when *when, int64_t now_ns) {
 }
 
 int64_t jr_when_count(const jr_when *when, int64_t from_ns, int64_t to_ns) {
+  if (when->rule) return jr_rule_count(when->rule, from_ns, to_ns);
   return to_ns <= from_ns ? 0 : (int64_t)(passed(when, to_ns) - passed(when, from_ns));
 }

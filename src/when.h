@@ -2,8 +2,9 @@
  *
  * Whoever schedules knows no more about time than this. He asks for the next instant, and, after
  * a time in which nothing could run, for how many instants went by; both are answered by
- * arithmetic, so a night of missed seconds costs as much as one. Today's one rule is the fixed
- * grid; a rule that reads the calendar is another kind of jr_when behind the same two questions.
+ * arithmetic, so a night of missed seconds costs as much as one. There are two kinds, and the two
+ * clocks belong to them: the fixed grid is one of the steady clock, and a rule of the calendar,
+ * cron lines and all, is one of the wall clock.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef JR_WHEN_H
@@ -11,13 +12,15 @@
 
 #include <stdint.h>
 
-#define JR_NEVER INT64_MAX
+#include "rule.h"
 
 /* The fixed grid start + k * period, k = 0, 1, 2 … on the steady clock. It never drifts: nothing
- * that happens in between enters the sum. */
+ * that happens in between enters the sum. Or, where `rule` is not NULL, that rule, and all instants
+ * here are of the wall clock. */
 typedef struct jr_when {
   int64_t start_ns;
-  int64_t period_ns; /* > 0 */
+  int64_t period_ns;   /* > 0 */
+  const jr_rule *rule; /* borrowed */
 } jr_when;
 
 /* The first instant strictly after `after_ns` (so the start itself when that lies in the future),

@@ -60,7 +60,7 @@ void jr_zones_fini(jr_zones *zones) {
   zones->dir = zones->localtime = NULL;
 }
 
-/* ---- files ---------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static jr_zone_stamp stamp_of(const struct stat *st) {
   return (jr_zone_stamp){
@@ -114,7 +114,7 @@ static int load(jr_zones *zones, const char *path, jr_tz **out, jr_zone_stamp *s
   return status;
 }
 
-/* ---- zones ---------------------------------------------------------------------------------- */
+/* ---- zones ----------------------------------------------------------------------------------- */
 
 /* Takes the texts and the zone, also when it fails. */
 static int add(jr_zones *zones, jr_list *list, char *name, char *path, jr_tz *tz,
@@ -302,8 +302,7 @@ int jr_zones_refresh(jr_zones *zones, void (*changed)(void *data, jr_zone *zone)
   return named < 0 ? named : local < 0 ? local : named + local;
 }
 
-/* ---- words ------------------------------------------------------------------------------------
- */
+/* ---- words ----------------------------------------------------------------------------------- */
 
 void jr_zones_explain(const jr_zones *zones, int status, const char *name, size_t len,
                       jr_buf *out) {
@@ -319,6 +318,11 @@ void jr_zones_explain(const jr_zones *zones, int status, const char *name, size_
     jr_buf_addf(out, "there is no zone \"%.*s\" in %s", shown, name, zones->dir);
   else if (status == UV_EFTYPE)
     jr_buf_addf(out, "%s/%.*s does not describe a zone", zones->dir, shown, name);
+  else if (status == UV_ENOTSUP)
+    jr_buf_addf(
+        out,
+        "the zone \"%.*s\" counts leap seconds, which clocks do not; take it without \"right/\"",
+        shown, name);
   else
     jr_buf_addf(out, "cannot read the zone \"%.*s\": %s", shown, name, jr_status_text(status));
 }

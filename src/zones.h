@@ -52,8 +52,8 @@ int jr_zones_init(jr_zones *zones, jr_mem *mem, const char *dir, const char *loc
 void jr_zones_fini(jr_zones *zones);
 
 /* The zone with that name, borrowed until jr_zones_fini. UV_EINVAL: this is no zone's name;
- * UV_ENOENT: there is none; UV_EFTYPE: its file is no zone file; UV_EFBIG; UV_ENOMEM; or what
- * reading it gave. */
+ * UV_ENOENT: there is none; UV_EFTYPE: its file is no zone file; UV_ENOTSUP: it counts leap
+ * seconds, as those below right/ do; UV_EFBIG; UV_ENOMEM; or what reading it gave. */
 int jr_zones_get(jr_zones *zones, const char *name, size_t len, jr_zone **out);
 
 /* The local zone, borrowed likewise, by the value of TZ, NULL where it is not set. Asked for again,

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Compares jobrun's zones with Python's zoneinfo: tz_check.py PROBE [YEARS]
+"""Compares jobrun's zones with Python's zoneinfo: tz_check.py PROBE [PART PARTS]
 
 Every zone installed, from 1900 to 2200. Each change of a zone: offset and abbreviation in the second before it
-and at it. Between changes: a look every week. Wall times around each change: which instants they mean, by both
-values of `fold`. Zones whose files are the same are asked once. Prints a line of figures; exits 1 with the first
-differences found.
+and at it. Between changes: a look every two weeks. Wall times around each change: which instants they mean, by both
+values of `fold`. And two cron lines around each change, one of fixed times and a wildcard one, against the two
+rules as the manual has them. Zones whose files are the same are asked once. Prints a line of figures; exits 1
+with the first differences found.
 
 SPDX-License-Identifier: MIT
 """
@@ -20,10 +21,12 @@ from datetime import datetime, timedelta, timezone
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 NAIVE = datetime(1970, 1, 1)
 SECOND = timedelta(seconds=1)
-WEEK = timedelta(days=7)
+FORTNIGHT = timedelta(days=14)
 FROM = datetime(1900, 1, 1, tzinfo=timezone.utc)
 TO = datetime(2200, 1, 1, tzinfo=timezone.utc)
 UNIQUE, GAP, OVERLAP = range(3)
+DAY = 86400
+OFTEN = 946684800  # 2000; from then on most changes are those of a rule, and one in 11 does for cron lines
 MOST = 5  # differences shown of each zone
 
 
@@ -53,7 +56,7 @@ def offset_and_name(zone, moment):
 
 
 def check_spans(zone, spans):
-    """Both sides of each change, and every week between."""
+    """Both sides of each change, and every two weeks between."""
     for i, (start, offset, abbr) in enumerate(spans):
         begin = max(EPOCH + int(start) * SECOND, FROM) if int(start) > seconds(FROM) else FROM
         end = EPOCH + int(spans[i + 1][0]) * SECOND if i + 1 < len(spans) else TO
@@ -62,7 +65,7 @@ def check_spans(zone, spans):
         while moment < end:
             if (found := offset_and_name(zone, moment)) != expected:
                 yield f"{moment}: {expected}, by Python {found}"
-            moment += WEEK
+            moment += FORTNIGHT
         if (found := offset_and_name(zone, end - SECOND)) != expected:
             yield f"{end - SECOND}: {expected}, by Python {found}"
 
@@ -87,6 +90,55 @@ def check_wall(zone, wall, answer):
         yield f"wall {NAIVE + wall * SECOND}: {kind} {before} {at} {after}, by Python {expected} {first} {second}"
 
 
+def shows(zone, instant, wall):
+    return instant + (EPOCH + instant * SECOND).astimezone(zone).utcoffset() // SECOND == wall
+
+
+def passes(zone, wall):
+    """The instants at which the wall clock shows a time: none, one or two."""
+    return {t for t in (instant_by_python(zone, wall, 0), instant_by_python(zone, wall, 1)) if shows(zone, t, wall)}
+
+
+def walls_of(at, offset, hours, minutes, second):
+    """The wall times of a line within two days of a change."""
+    midnight = (at + offset) // DAY * DAY
+    return [midnight + day * DAY + hour * 3600 + minute * 60 + second
+            for day in range(-2, 3) for hour in hours for minute in minutes]
+
+
+def fixed_times(zone, changes, walls):
+    """At the end of a gap, unless the whole day is missing; the first of two."""
+    for wall in walls:
+        if instants := passes(zone, wall):
+            yield min(instants)
+        else:
+            at, before, after = next(c for c in changes if c[0] + c[1] <= wall < c[0] + c[2])
+            midnight = wall // DAY * DAY
+            if midnight < at + before or midnight + DAY > at + after:
+                yield at
+
+
+def check_line(probe, name, line, at, expected):
+    found = [int(t) for t, in probe.ask("cron", name, at - DAY, at + DAY, line)]
+    expected = sorted({t for t in expected if at - DAY < t <= at + DAY})
+    if found != expected:
+        yield f"{line} around {EPOCH + at * SECOND}: {found}, expected {expected}"
+
+
+def check_cron(probe, name, zone, changes):
+    for i, (at, before, after) in enumerate(changes):
+        if before == after or (at > OFTEN and i % 11):
+            continue
+        second = (at + min(before, after) + abs(after - before) // 2) % DAY
+        hours, minute, second = sorted({(second // 3600 + k) % 24 for k in range(3)}), second // 60 % 60, second % 60
+        line = f"{minute} {','.join(map(str, hours))} * * *"
+        walls = walls_of(at, before, hours, [minute], second)
+        yield from check_line(probe, name, f"{second} {line}", at, fixed_times(zone, changes, walls))
+        walls = walls_of(at, before, hours, (0, 30), second)
+        line = f"{second} */30 {','.join(map(str, hours))} * * *"
+        yield from check_line(probe, name, line, at, (t for wall in walls for t in passes(zone, wall)))
+
+
 def check_zone(probe, name):
     zone = zoneinfo.ZoneInfo(name)
     spans = probe.ask("spans", name, seconds(FROM), seconds(TO))
@@ -94,6 +146,8 @@ def check_zone(probe, name):
     walls = list(walls_around(spans))
     for wall, answer in zip(walls, probe.ask("walls", name, *walls)):
         faults += check_wall(zone, wall, answer)
+    changes = [(int(b[0]), int(a[1]), int(b[1])) for a, b in zip(spans, spans[1:])]
+    faults += check_cron(probe, name, zone, changes)
     return [f"{name}: {fault}" for fault in faults[:MOST]], len(spans) - 1, len(walls)
 
 
@@ -114,8 +168,8 @@ def different_zones():
 
 
 def main():
-    path = sys.argv[1]
-    names = different_zones()
+    path, part, parts = sys.argv[1], int((sys.argv[2:] or [1])[0]), int((sys.argv[3:] or [1])[0])
+    names = different_zones()[part - 1::parts]
     workers = os.cpu_count() or 1
     with multiprocessing.Pool(workers) as pool:
         shares = pool.map(check_share, [(path, names[i::workers]) for i in range(workers)])

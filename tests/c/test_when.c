@@ -185,6 +185,17 @@ static void never_where_the_clock_ends(void **state) {
   assert_int_equal(jr_when_last(&wide, INT64_MAX), INT64_MAX - 1);
 }
 
+static void asks_a_rule_of_the_calendar(void **state) {
+  (void)state;
+  jr_rule once = {.kind = JR_RULE_ONCE, .as.once = 100, .from_ns = INT64_MIN, .till_ns = JR_NEVER};
+  once.zone = &(jr_zone){.name = NULL};
+  jr_when w = {.rule = &once};
+  assert_int_equal(jr_when_next(&w, 0), 100 * SEC);
+  assert_int_equal(jr_when_next(&w, 100 * SEC), JR_NEVER);
+  assert_int_equal(jr_when_last(&w, 100 * SEC), 100 * SEC);
+  assert_int_equal(jr_when_count(&w, 0, 200 * SEC), 1);
+}
+
 static void does_not_drift(void **state) {
   (void)state;
   jr_when w = {.start_ns = 12345, .period_ns = 333333333};
@@ -213,6 +224,7 @@ int main(void) {
       cmocka_unit_test(last_is_at_or_before),
       cmocka_unit_test(counts_without_stepping),
       cmocka_unit_test(never_where_the_clock_ends),
+      cmocka_unit_test(asks_a_rule_of_the_calendar),
       cmocka_unit_test(does_not_drift),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "buf.h"
+#include "cron.h"
+#include "cronline.h"
 #include "tz.h"
 #include "zones.h"
 
@@ -34,6 +36,24 @@ static void walls(const jr_tz *tz, char *rest) {
   }
 }
 
+static void cron(const jr_tz *tz, char *rest) {
+  int64_t from = number(&rest), to = number(&rest), count = 0, last = JR_NEVER;
+  jr_cron line;
+  jr_cron_fault fault;
+  rest[strcspn(rest, "\n")] = 0;
+  if (jr_cron_parse(rest, strlen(rest), NULL, 0, &line, &fault) < 0) {
+    printf("error column %d: %s\n", fault.column, fault.what);
+    return;
+  }
+  jr_wall wall = jr_cron_wall(&line, tz);
+  for (int64_t t = jr_wall_next(&wall, from); t <= to; t = jr_wall_next(&wall, t), count++) {
+    printf("%" PRId64 "\n", t);
+    last = t;
+  }
+  if (jr_wall_count(&wall, from, to) != count) puts("error in the count");
+  if (count && jr_wall_last(&wall, to) != last) puts("error looking back");
+}
+
 static int complain(const jr_zones *zones, int status, const char *name) {
   jr_buf why;
   jr_buf_init(&why, zones->mem);
@@ -51,6 +71,7 @@ static int answer(jr_zones *zones, char *line) {
   if (status < 0) return complain(zones, status, name);
   if (strcmp(question, "spans") == 0) spans(zone->tz, rest);
   if (strcmp(question, "walls") == 0) walls(zone->tz, rest);
+  if (strcmp(question, "cron") == 0) cron(zone->tz, rest);
   puts(".");
   return 0;
 }
