@@ -19,7 +19,6 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RUN_LIMIT = 60  # seconds one run may take
-FOLLOWERS = ["jobrun", "tail", "asyncio", "node", "libuv"]
 
 
 class Metric:
@@ -117,9 +116,9 @@ class Programs:
         rows["libuv"] = self.with_args("libuv", "startup")
         return rows
 
-    def followers(self, bench, *command):
+    def followers(self, bench, *command, labels=("jobrun", "tail", "asyncio", "node", "libuv")):
         """Ways to follow ffmpeg: by its report (jobrun, tail, libuv) and by its stderr."""
-        return {label: self.with_args(label, bench, *command) for label in FOLLOWERS}
+        return {label: self.with_args(label, bench, *command) for label in labels}
 
     def stand_ins(self):
         bare = [f"{self.tools}/stamps"]
@@ -129,10 +128,10 @@ class Programs:
         output = f"{self.scratch}/encode.mp4"
         if shutil.which("ffmpeg") is None:
             return {"bare ffmpeg": "not installed: apt-get install ffmpeg"}
-        source = "testsrc2=size=160x120:rate=25:duration=0.5"
+        source = "testsrc2=size=160x120:rate=25:duration=0.3"
         bare = ["ffmpeg", "-nostdin", "-y", "-re", "-f", "lavfi", "-i", source, "-vcodec", "libx264"]
         bare += ["-preset", "ultrafast", "-threads", "1", output]
-        rows = {"bare ffmpeg": bare, **self.followers("report", *bare)}
+        rows = {"bare ffmpeg": bare, **self.followers("report", *bare, labels=("jobrun", "tail", "libuv"))}
         rows["jobrun"] = self.with_args("jobrun", "encode", source, output)
         return rows
 
@@ -167,7 +166,7 @@ def make_benches(p):
               p.rows("sleep", 100000)),
         Bench("sleep1e6", [less("wall", "1e6 sleeps within 1 s: wall", "s", 3.0),
                            less("rss_mb", "1e6 sleeps: peak memory", "MB", 1500)],
-              p.rows("sleep", 1000000, "jobrun libuv")),
+              p.rows("sleep", 1000000, "jobrun")),
         Bench("trip", [less("us", "blocking call, round trip", "us", (1.2, "libuv"))],
               p.rows("trip", 10000)),
         Bench("calls", [more("per_s", "blocking calls a second, 1000 in flight", "", 1e6)],
