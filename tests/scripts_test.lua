@@ -91,3 +91,64 @@ function test_the_examples_of_the_readme_run()
   end
   lu.assertEquals(n, 1)
 end
+
+-- ---- ffmpeg at work -------------------------------------------------------------------------------
+
+local helper = dofile "tests/ffmpeg_helper.lua"
+
+local function run_with(script, ...)
+  local argv = { program, "scripts/" .. script, ... }
+  argv.check = false
+  return exec(argv)
+end
+
+function test_a_folder_is_transcoded_two_at_a_time()
+  local dir = testing.tmpdir()
+  local from, to = dir .. "/in", dir .. "/out"
+  fs.mkdir(from)
+  for _, name in ipairs { "a.mp4", "b.mp4", "c.mp4" } do fs.copy(helper.clip "clip.mp4", from .. "/" .. name) end
+  local r = run_with("transcode_folder.lua", from, to)
+  lu.assertEquals(r.exit_code, 0, r.stderr)
+  lu.assertStrContains(r.stdout, "3 films, 0 failed")
+  lu.assertEquals(helper.entries(to), "a.mkv b.mkv c.mkv")
+  helper.write(from .. "/d.mp4", "garbage")
+  r = run_with("transcode_folder.lua", from, to)
+  lu.assertEquals(r.exit_code, 1)
+  lu.assertStrContains(r.stdout, "a.mp4\twas done already")
+  lu.assertStrContains(r.stdout, "d.mp4\tfailed")
+  lu.assertStrContains(r.stdout, "4 films, 1 failed")
+  lu.assertEquals(helper.entries(to), "a.mkv b.mkv c.mkv")
+end
+
+function test_a_folder_is_watched()
+  local dir = testing.tmpdir()
+  local from, to, said = dir .. "/in", dir .. "/out", {}
+  fs.mkdir(from)
+  fs.copy(helper.clip "clip.mp4", from .. "/before.mp4")
+  local h = exec.start { program, "scripts/watch_folder.lua", from, to, on_line = function(line) said[line] = true end }
+  testing.wait_for(function() return said["watching"] end, 20)
+  fs.copy(helper.clip "clip.ts", from .. "/later.ts")
+  helper.write(from .. "/bad.mp4", "garbage")
+  testing.wait_for(function()
+    return fs.exists(from .. "/done/before.mp4") and fs.exists(from .. "/done/later.ts")
+      and fs.exists(from .. "/failed/bad.mp4")
+  end, 30)
+  lu.assertEquals(helper.entries(to), "before.mkv later.mkv")
+  h:signal "SIGTERM"
+  lu.assertEquals(h:wait().exit_code, 0)
+end
+
+function test_an_hls_ladder()
+  local dir = testing.tmpdir()
+  for i, clip in ipairs { "clip.mp4", "clip.ts" } do -- with and without sound
+    local to = ("%s/%d"):format(dir, i)
+    local r = run_with("hls_ladder.lua", helper.clip(clip), to)
+    lu.assertEquals(r.exit_code, 0, r.stderr)
+    local master = helper.read(to .. "/master.m3u8")
+    for n = 0, 2 do
+      lu.assertStrContains(master, n .. ".m3u8")
+      lu.assertStrContains(helper.read(("%s/%d.m3u8"):format(to, n)), "#EXT-X-ENDLIST")
+    end
+    lu.assertEquals(jobrun.probe(to .. "/2_000.ts").video.height, 144)
+  end
+end

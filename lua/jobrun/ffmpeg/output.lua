@@ -51,6 +51,11 @@ local function is_numbered(name)
   return name:find("%%0?%d*d") ~= nil
 end
 
+-- One name for several files: pictures by their numbers, variants of a stream by theirs.
+local function is_template(name)
+  return is_numbered(name) or name:find("%v", 1, true) ~= nil
+end
+
 local function writes_several(output)
   local _, _, extension = split(output.name)
   extension = extension and extension:lower()
@@ -244,7 +249,7 @@ end
 ---@return string?
 function M.fault(targets)
   for _, target in ipairs(targets) do
-    local checked = target.path and not target.device and not is_numbered(target.output.name)
+    local checked = target.path and not target.device and not is_template(target.output.name)
     local found = checked and fs.stat(target.temporary or target.path)
     if checked and not found then return ("the output %s was not made"):format(target.output.name) end
     if checked and found.size == 0 then return ("the output %s is empty"):format(target.output.name) end
