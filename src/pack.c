@@ -244,6 +244,10 @@ static bool is_error(const jr_values *v, lua_State *L) {
   return same;
 }
 
+static bool has_name(packer *p, int index, bool may_be_old, jr_name *name) {
+  return p->v->code && jr_names_find(&p->v->names, p->L, index, may_be_old, name);
+}
+
 static int pack_table(packer *p, int index, const step *at) {
   lua_State *L = p->L;
   const void *ptr = lua_topointer(L, index);
@@ -251,10 +255,11 @@ static int pack_table(packer *p, int index, const step *at) {
   jr_name name;
   int status;
   if (pack_seen(p, ptr, &status)) return status;
-  if (p->v->code && jr_names_find(&p->v->names, L, index, &name)) return put_name(p, &name);
+  if (has_name(p, index, true, &name)) return put_name(p, &name);
   if (lua_getmetatable(L, index)) {
     if (is_error(p->v, L)) tag = JR_TAG_ERROR;
     lua_pop(L, 1);
+    if (tag == JR_TAG_TABLE && has_name(p, index, false, &name)) return put_name(p, &name);
     if (tag == JR_TAG_TABLE) return refuse(p, "table with a metatable", at);
   }
   if (see(p, ptr) < 0) return UV_ENOMEM;
@@ -339,6 +344,15 @@ static int pack_c_function(packer *p, int index, const step *at) {
   return put(p, JR_TAG_C_FUNCTION, &fn, sizeof fn);
 }
 
+/* True for the functions of our own modules, of which words are made without a trace in
+ * package.loaded. */
+static bool is_ours(lua_State *L, int index) {
+  lua_Debug ar;
+  lua_pushvalue(L, index);
+  lua_getinfo(L, ">S", &ar);
+  return strstr(ar.source, "jobrun/") != NULL;
+}
+
 static int pack_function(packer *p, int index, const step *at) {
   int status;
   jr_name name;
@@ -347,7 +361,7 @@ static int pack_function(packer *p, int index, const step *at) {
   if (pack_seen(p, lua_topointer(p->L, index), &status)) return status;
   const jr_dump *dump = jr_code_find(&p->v->functions, p->L, index);
   if (!dump) {
-    if (jr_names_find(&p->v->names, p->L, index, &name)) return put_name(p, &name);
+    if (has_name(p, index, !is_ours(p->L, index), &name)) return put_name(p, &name);
     dump = jr_code_dump(&p->v->functions, p->L, index);
   }
   return dump ? pack_code(p, index, at, dump) : UV_ENOMEM;
@@ -361,7 +375,7 @@ static int pack_other(packer *p, int index, const step *at) {
   jr_name name;
   if (type == LUA_TLIGHTUSERDATA && p->v->code)
     return put(p, JR_TAG_POINTER, &pointer, sizeof pointer);
-  if (p->v->code && jr_names_find(&p->v->names, p->L, index, &name)) return put_name(p, &name);
+  if (has_name(p, index, false, &name)) return put_name(p, &name);
   return refuse(p, lua_typename(p->L, type), at);
 }
 

@@ -115,6 +115,16 @@ function test_modules_and_words_travel_by_name()
   lu.assertIs(blocking(function() return require("jobrun").spawn end), jobrun.spawn)
 end
 
+-- A word is made at its first use, which nothing but the table of words shows.
+function test_words_of_later_travel_by_name_too()
+  blocking(echo, {})
+  for _, name in ipairs { "timeout", "race", "every", "jobs", "log" } do
+    local word = jobrun[name]
+    lu.assertIs(blocking(function() return word end), word, name)
+    lu.assertIs(blocking(echo, word), word, name)
+  end
+end
+
 function test_require_finds_the_scripts_modules()
   local dir = testing.tmpdir()
   local file = assert(io.open(dir .. "/worker_sample.lua", "w"))

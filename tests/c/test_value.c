@@ -227,6 +227,21 @@ static void modules_and_their_functions_go_by_name(void **state) {
          "assert(m[1].version == 2 and c == 'native go here' and p == print)");
 }
 
+/* What package.loaded has is read once; entries that come later count all the same. */
+static void modules_of_later_go_by_name_too(void **state) {
+  pair *p = *state;
+  travel(p, "return {}, string", "assert(select(2, ...) == string)");
+  travel(p, "later = {} package.loaded.mine = later return later", "assert((...).version == 2)");
+  travel(p, "package.loaded.mine = nil later = {} package.loaded.mine = later return {later}",
+         "assert((...)[1].version == 2)");
+  travel(p, "later = setmetatable({}, {}) package.loaded.mine = later return later",
+         "assert((...).version == 2)");
+  travel(
+      p,
+      "setmetatable(package.loaded, nil) package.loaded.native = {} return package.loaded.native",
+      "assert((...).go == 'native go here')");
+}
+
 static void other_light_c_functions_go_by_pointer(void **state) {
   travel(*state, "local f = string.byte string.byte = nil return f",
          "assert((...) == string.byte)");
@@ -446,6 +461,7 @@ int main(void) {
       TEST(globals_are_the_receivers),
       TEST(an_upvalue_before_env_is_not_taken_for_it),
       TEST(line_numbers_and_names_stay),
+      cmocka_unit_test_setup_teardown(modules_of_later_go_by_name_too, open_named, close_pair),
       cmocka_unit_test_setup_teardown(modules_and_their_functions_go_by_name, open_named,
                                       close_pair),
       TEST(other_light_c_functions_go_by_pointer),
