@@ -323,6 +323,71 @@ static void test_kinds_of_lines(void **state) {
   }
 }
 
+static bool is_bad(void *data, const char *line, size_t len) {
+  (void)data;
+  return len > 0 && line[0] == 'b';
+}
+
+/* What is left of `text` when it has been thinned to `target` bytes, in `out`; returns how many
+ * lines went. `taken` lines are taken before. */
+static size_t thin(const char *text, size_t target, int taken,
+                   bool (*may_drop)(void *, const char *, size_t), char *out) {
+  jr_lines l;
+  char *line;
+  size_t len;
+  jr_lines_init(&l, &mem);
+  put(&l, text, strlen(text));
+  while (taken-- > 0) assert_true(jr_lines_next(&l, &line, &len));
+  size_t dropped = jr_lines_thin(&l, target, may_drop, NULL);
+  *out = 0;
+  jr_lines_finish(&l);
+  take_all(&l, out);
+  jr_lines_fini(&l);
+  return dropped;
+}
+
+static void test_the_oldest_lines_are_thinned_out(void **state) {
+  (void)state;
+  static const struct {
+    const char *text;
+    size_t target;
+    int taken;
+    bool bad_only;
+    const char *left;
+    size_t dropped;
+  } cases[] = {
+      {"a\nb\nc\n", 4, 0, false, "<b><c>", 1},
+      {"a\nb\nc\n", 6, 0, false, "<a><b><c>", 0},
+      {"a\nb\nc\n", 0, 0, false, "", 3},
+      {"a\nb\nc\nd", 0, 0, false, "<d>", 3}, /* the last one is not whole yet */
+      {"a\nb\nc\nd\n", 4, 1, false, "<c><d>", 1},
+      {"a\r\nb\r\nc\r\n", 3, 0, false, "<c>", 2},
+      {"a\rb\rc\r", 0, 0, false, "<c>", 2}, /* a \n may belong to the last one */
+      {"a\r\nb\n", 0, 1, false, "", 1},
+      {"\n\n\n", 1, 0, false, "<>", 2},
+      {"a\nb1\nc\nb2\nb3\nd\n", 9, 0, true, "<a><c><b3><d>", 2},
+      {"a\nb1\nc\nb2\n", 0, 0, true, "<a><c>", 2},
+      {"a\nc\n", 0, 0, true, "<a><c>", 0},
+  };
+  char out[256];
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    size_t dropped = thin(cases[i].text, cases[i].target, cases[i].taken,
+                          cases[i].bad_only ? is_bad : NULL, out);
+    assert_string_equal(out, cases[i].left);
+    assert_int_equal(dropped, cases[i].dropped);
+  }
+}
+
+static void test_the_level_of_a_line_that_stays_as_it_is(void **state) {
+  (void)state;
+  static const char text[] = "[libx264 @ 0x55] [warning] x", own[] = "x264 [error]: y";
+  jr_fflevel level = JR_FF_INFO;
+  assert_int_equal(jr_ffline_level("plain", 5, &level), JR_FF_INFO);
+  assert_int_equal(jr_ffline_level(text, sizeof text - 1, &level), JR_FF_WARNING);
+  assert_int_equal(jr_ffline_level(own, sizeof own - 1, &level), JR_FF_ERROR);
+  assert_int_equal(jr_ffline_level("plain", 5, &level), JR_FF_WARNING);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -341,6 +406,8 @@ int main(void) {
       TEST(test_a_line_without_a_level_has_that_of_the_line_before),
       TEST(test_an_encoders_own_level_is_for_one_line),
       TEST(test_kinds_of_lines),
+      TEST(test_the_oldest_lines_are_thinned_out),
+      TEST(test_the_level_of_a_line_that_stays_as_it_is),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
