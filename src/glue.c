@@ -9,6 +9,7 @@
 #include "glue.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <uv.h>
@@ -246,6 +247,38 @@ void jr_traceback_keep(lua_State *L, int index) {
   lua_pop(L, 2);
 }
 
+static bool is_own_frame(const char *line) {
+  static const char *const starts[] = {"\tjobrun/",
+                                       "\tjobrun.lua:",
+                                       "\t[C]: in function 'jobrun.core.",
+                                       "\t[C]: in ?",
+                                       "\t[C]: in function 'error'",
+                                       "\t(...tail calls...)"};
+  for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+    if (strncmp(line, starts[i], strlen(starts[i])) == 0) return true;
+  return false;
+}
+
+/* Takes the lines of jobrun's own files out of the traceback on top: a user can do nothing there.
+ * Who works on them, with JOBRUN_LUA, sees all. */
+static void drop_own_frames(lua_State *L) {
+  luaL_Buffer kept;
+  if (getenv("JOBRUN_LUA")) return;
+  int at = lua_gettop(L);
+  const char *line = lua_tostring(L, at);
+  luaL_buffinit(L, &kept);
+  for (bool first = true; line; first = false) {
+    const char *end = strchr(line, '\n');
+    if (first || !is_own_frame(line)) {
+      if (!first) luaL_addchar(&kept, '\n');
+      luaL_addlstring(&kept, line, end ? (size_t)(end - line) : strlen(line));
+    }
+    line = end ? end + 1 : NULL;
+  }
+  luaL_pushresult(&kept);
+  lua_replace(L, at);
+}
+
 /* A cancelled task's error needs no traceback: where it waited says nothing of why, and a tree of
  * 20 000 tasks is cancelled ten times as fast without. */
 int jr_message_handler(lua_State *L) {
@@ -255,6 +288,7 @@ int jr_message_handler(lua_State *L) {
   lua_pop(L, 1);
   if (inherited) return 1; /* raised in another task: it tells more than this stack */
   luaL_traceback(L, L, NULL, 1);
+  drop_own_frames(L);
   jr_traceback_keep(L, 1);
   return 1;
 }

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: MIT */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -210,6 +211,26 @@ static void handle_signals(void (*handler)(int)) {
   sigaction(SIGQUIT, &action, NULL);
 }
 
+/* ---- standard output ------------------------------------------------------------------------ */
+
+/* A script whose output goes nowhere has no reason to go on: its reader is gone (a `| head`), or
+ * the disk is full. print() cannot tell it, so each turn of the loop looks. */
+static void watch_output(uv_prepare_t *prepare) {
+  if (!ferror(stdout)) return;
+  uv_prepare_stop(prepare);
+  jobrun_stop(signals.rt, signals.grace_s);
+}
+
+/* 0, or 1 if something written to standard output was lost; says so unless its reader just left. */
+static int check_output(void) {
+  struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+  if (fflush(stdout) == 0 && !ferror(stdout)) return 0;
+  bool reader_left = poll(&out, 1, 0) > 0 && out.revents & POLLERR;
+  if (!reader_left)
+    fputs("jobrun: standard output could not be written (is the disk full?)\n", stderr);
+  return EXIT_FAILED;
+}
+
 /* ---- running ------------------------------------------------------------------------------- */
 
 static char *read_stdin(size_t *len) {
@@ -251,7 +272,13 @@ static int run(jobrun *rt, command *c) {
   signals.grace_s = c->grace_s;
   signal(SIGPIPE, SIG_IGN);
   handle_signals(on_signal);
+  uv_prepare_t output;
+  uv_prepare_init(jobrun_loop(rt), &output);
+  uv_prepare_start(&output, watch_output);
+  uv_unref((uv_handle_t *)&output);
   int status = jobrun_run(rt);
+  uv_close((uv_handle_t *)&output, NULL);
+  uv_run(jobrun_loop(rt), UV_RUN_NOWAIT);
   if (status < 0) fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
   int code = jobrun_exit_code(rt);
   return code == 0 && atomic_load(&signals.first) == SIGINT ? EXIT_SIGINT : code;
@@ -270,7 +297,7 @@ int main(int argc, char **argv) {
   open_standard_fds();
   command c = {.grace_s = -1, .opts = JOBRUN_OPTS_INIT};
   int status = parse(&c, argc, argv);
-  if (status >= 0) return status;
+  if (status >= 0) return status ? status : check_output();
   setvbuf(stdout, NULL, _IOLBF, 0);
   c.opts.flags |= JOBRUN_WATCHDOG;
   jobrun *rt;
@@ -285,5 +312,6 @@ int main(int argc, char **argv) {
     fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
     _exit(code ? code : EXIT_FAILED); /* a stuck thread would hold up an orderly exit */
   }
-  return code;
+  int lost = check_output();
+  return code ? code : lost;
 }

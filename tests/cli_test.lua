@@ -251,3 +251,36 @@ function test_a_missing_suite_is_an_error()
   lu.assertEquals(status, 2)
   lu.assertStrContains(stderr, "'-p' (luaunit's options go behind --)")
 end
+
+function test_output_that_nobody_reads_ends_the_script()
+  local r = jobrun.sh(program .. [[ -e 'every(0.01).seconds(function(run) print(run.id) end)' | head -n 2; wait]])
+  lu.assertEquals(r.stdout, "1\n2\n")
+  lu.assertEquals(r.stderr:gsub("^jobrun: stopping[^\n]*\n?", ""), "")
+end
+
+function test_output_that_cannot_be_written_is_an_error()
+  local r = jobrun.sh(program .. " -e 'print(1)' > /dev/full", { check = false })
+  lu.assertEquals(r.exit_code, 1)
+  lu.assertStrContains(r.stderr, "standard output could not be written")
+  r = jobrun.sh(program .. " --help > /dev/full", { check = false })
+  lu.assertEquals(r.exit_code, 1)
+end
+
+function test_a_traceback_shows_the_scripts_lines_only()
+  local _, _, stderr = code "local function f() exec { 'false' } end f()"
+  lu.assertEquals(stderr, "jobrun: (command line):1: exec: false: it failed (exit 1)\nstack traceback:\n"
+    .. "\t(command line):1: in local 'f'\n\t(command line):1: in main chunk")
+end
+
+function test_a_suite_that_is_cut_off_or_empty_has_not_passed()
+  local dir = testing.tmpdir()
+  jobrun.fs.write(dir .. "/hangs_test.lua", "function test_it() require('jobrun').sleep(50) end")
+  local h = exec.start { program, "--grace=0.2", "test", dir, check = false }
+  jobrun.sleep(0.3)
+  h:signal "SIGTERM"
+  lu.assertStrContains(h:wait().stdout, "0 passed, 1 failed, 0 skipped")
+  jobrun.fs.write(dir .. "/hangs_test.lua", "local _ = 1")
+  local status, out = jr("test", dir)
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(out, "no test was found")
+end

@@ -80,6 +80,7 @@ local function command_of(path, options)
   file:close()
   local argv = { M.program }
   for option in own:gmatch("%S+") do argv[#argv + 1] = option end
+  argv[#argv + 1] = "--stall=60" -- a loop without end is a failure too
   argv[#argv + 1] = "-e"
   argv[#argv + 1] = 'require("jobrun.test").run_file(...)'
   argv[#argv + 1] = path
@@ -97,7 +98,11 @@ local function run_suite(path, options, total)
     if p then passed, failed, skipped = tonumber(p), tonumber(f), tonumber(s) end
   end
   argv.on_line, argv.on_stderr, argv.check = keep, keep, false
-  local r = exec(argv)
+  local ok, r = pcall(exec, argv)
+  if not ok then -- the run was stopped: what it cut off has not passed
+    total.failed = total.failed + 1
+    error(r, 0)
+  end
   if not passed or (r.exit_code ~= 0 and failed == 0) then
     passed, failed, skipped = passed or 0, (failed or 0) + 1, skipped or 0
     local how = r.signal or "exit status " .. tostring(r.exit_code)
@@ -124,7 +129,7 @@ function M.main(...)
   local suites = collect(paths)
   local total = { passed = 0, failed = 0, skipped = 0 }
   local next_suite = 0
-  task.scope(function()
+  local ok, e = pcall(task.scope, function()
     for _ = 1, PARALLEL do
       task.spawn(function()
         while next_suite < #suites do
@@ -135,6 +140,11 @@ function M.main(...)
     end
   end)
   print(("%d passed, %d failed, %d skipped"):format(total.passed, total.failed, total.skipped))
+  if not ok then error(e, 0) end
+  if total.passed + total.failed + total.skipped == 0 then
+    print("no test was found in " .. table.concat(paths, ", "))
+    os.exit(1)
+  end
   if total.failed > 0 then os.exit(1) end
 end
 
