@@ -80,6 +80,12 @@ static void run_child_cancel(jr_wait *w) {
   jr_task_cancel(j->target, j->timed_out ? "timed out" : j->rt->reasons[w->task->reason]);
 }
 
+/* Nobody waits for the child if its caller found no memory to wait with. */
+static void run_child_drop(jr_wait *w) {
+  jr_task_cancel(join_of(w)->target, "out of memory");
+  join_drop(w);
+}
+
 static void on_grace_over(jobrun *rt, jr_timer *timer) {
   (void)rt;
   jr_task_cancel(jr_container_of(timer, jr_join, grace)->target, "the grace of a shield is over");
@@ -87,12 +93,15 @@ static void on_grace_over(jobrun *rt, jr_timer *timer) {
 
 static const jr_wait_ops await_ops = {.name = "await", .push = join_push, .drop = join_drop};
 static const jr_wait_ops run_child_ops = {
-    .name = "child", .push = join_push, .cancel = run_child_cancel, .drop = join_drop};
+    .name = "child", .push = join_push, .cancel = run_child_cancel, .drop = run_child_drop};
 
 static jr_join *join_new(lua_State *L, const jr_wait_ops *ops, jr_task *target) {
   jobrun *rt = jr_of(L);
   jr_join *j = jr_mem_zalloc(&rt->mem, sizeof *j);
-  if (!j) jr_raise_status(L, ops->name, UV_ENOMEM);
+  if (!j) {
+    if (ops == &run_child_ops) jr_task_cancel(target, "out of memory");
+    jr_raise_status(L, ops->name, UV_ENOMEM);
+  }
   j->wait.ops = ops;
   j->watch.on_end = on_target_end;
   j->grace.fire = on_grace_over;

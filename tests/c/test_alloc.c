@@ -5,49 +5,13 @@
  * SPDX-License-Identifier: MIT */
 #include "cmocka_all.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "door_help.h"
 #include "jobrun.h"
 #include "status.h"
-
-typedef struct door {
-  pthread_mutex_t lock; /* workers allocate too */
-  long left;            /* requests until one fails; < 0: none does */
-  long blocks;          /* out now */
-  size_t bytes;         /* out now */
-  bool failed;
-} door;
-
-static void *alloc_locked(door *d, void *ptr, size_t old_size, size_t new_size) {
-  if (!ptr) old_size = 0;
-  if (new_size == 0) {
-    if (ptr) d->blocks--;
-    d->bytes -= old_size;
-    free(ptr);
-    return NULL;
-  }
-  bool grows = new_size > old_size; /* Lua relies on shrinking not to fail */
-  if (grows && d->left >= 0 && d->left-- == 0) {
-    d->failed = true;
-    return NULL;
-  }
-  void *block = realloc(ptr, new_size);
-  if (!ptr && block) d->blocks++;
-  d->bytes += new_size - old_size;
-  return block;
-}
-
-static void *alloc(void *data, void *ptr, size_t old_size, size_t new_size) {
-  door *d = data;
-  pthread_mutex_lock(&d->lock);
-  void *block = alloc_locked(d, ptr, old_size, new_size);
-  pthread_mutex_unlock(&d->lock);
-  return block;
-}
 
 static void drop_log(void *data, int level, const char *text, size_t len) {
   (void)data;
@@ -61,7 +25,7 @@ static bool run_with(const char *script, long n) {
   door d = {.lock = PTHREAD_MUTEX_INITIALIZER, .left = n};
   jobrun *rt = NULL;
   jobrun_opts o = JOBRUN_OPTS_INIT;
-  o.alloc = alloc;
+  o.alloc = door_alloc;
   o.alloc_data = &d;
   o.log = drop_log;
   o.flags = JOBRUN_VIRTUAL_CLOCK;

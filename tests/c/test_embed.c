@@ -21,12 +21,13 @@
 #include <lauxlib.h>
 #include <uv.h>
 
+#include "door_help.h"
 #include "host_help.h"
 #include "jobrun.h"
 #include "status.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { MANY_LIVES = 300, MEASURES_RSS = 0 };
+enum { MANY_LIVES = 100, MEASURES_RSS = 0 };
 #else
 enum { MANY_LIVES = 10000, MEASURES_RSS = 1 };
 #endif
@@ -930,19 +931,6 @@ static void test_the_memory_limit_can_be_moved(void **state) {
   assert_string_equal(notes.text, "4194304\nnot enough memory\n4194304\n");
 }
 
-typedef struct door {
-  size_t bytes, peak;
-} door;
-
-static void *count_alloc(void *data, void *ptr, size_t old_size, size_t new_size) {
-  door *d = data;
-  d->bytes += new_size - (ptr ? old_size : 0);
-  if (d->bytes > d->peak) d->peak = d->bytes;
-  if (new_size) return realloc(ptr, new_size);
-  free(ptr);
-  return NULL;
-}
-
 static size_t resident_kib(void) {
   char line[128];
   size_t kib = 0;
@@ -963,7 +951,7 @@ static void live_once(door *d, bool has_jobs) {
   const char *script = has_jobs ? "every(1).hour(function() end):cancel()" : "spawn(sleep, 0)";
   lines log;
   jobrun_opts o = JOBRUN_OPTS_INIT;
-  o.alloc = count_alloc;
+  o.alloc = door_alloc;
   o.alloc_data = d;
   jobrun *rt = new_runtime_with(&log, o);
   assert_int_equal(load(rt, script), 0);
@@ -975,7 +963,7 @@ static void live_once(door *d, bool has_jobs) {
 
 static void test_many_lives_leave_nothing(void **state) {
   (void)state;
-  door d = {0};
+  door d = {.lock = PTHREAD_MUTEX_INITIALIZER, .left = -1};
   for (int i = 0; i < MANY_LIVES / 10; i++) live_once(&d, i % 10 == 0);
   size_t before = resident_kib(), peak = d.peak;
   int fds = count_fds();
@@ -983,6 +971,131 @@ static void test_many_lives_leave_nothing(void **state) {
   assert_int_equal(count_fds(), fds);
   assert_true(d.peak <= peak + peak / 20);
   if (MEASURES_RSS) assert_true(resident_kib() <= before + 1024);
+}
+
+/* ---- allocation failure at every N ----------------------------------------------------------- */
+
+/* Each wait and call has data of its own: `out` counts what was not dropped yet. */
+static jobrun *scarce;
+static long out;
+
+static int quick_start(jobrun_wait *wait, void *data) {
+  (void)data;
+  jobrun_wait_done(wait, 1);
+  return 0;
+}
+
+static int slow_start(jobrun_wait *wait, void *data) {
+  *(jobrun_wait **)data = wait;
+  return 0;
+}
+
+static void slow_cancel(jobrun_wait *wait, void *data) {
+  (void)data;
+  jobrun_wait_done(wait, 0);
+}
+
+static int scarce_run(void *data, const jobrun_flag *given_up) {
+  (void)data;
+  return jobrun_flag_is_set(given_up) + 1;
+}
+
+static void scarce_drop(void *data) {
+  out--;
+  free(data);
+}
+
+static void *scarce_data(void) {
+  out++;
+  return malloc(sizeof(void *));
+}
+
+static int scarce_quick(lua_State *L) {
+  static const jobrun_wait_ops ops = {"quick", quick_start, call_push, NULL, scarce_drop};
+  return jobrun_wait_begin(L, &ops, scarce_data());
+}
+
+static int scarce_slow(lua_State *L) {
+  static const jobrun_wait_ops ops = {"slow", slow_start, NULL, slow_cancel, scarce_drop};
+  return jobrun_wait_begin(L, &ops, scarce_data());
+}
+
+static int scarce_work(lua_State *L) {
+  static const jobrun_work_ops ops = {"work", scarce_run, call_push, scarce_drop};
+  return jobrun_work(L, &ops, scarce_data());
+}
+
+/* A refused one says that there is no memory, and nothing else. */
+static int scarce_trigger(lua_State *L) {
+  int status = jobrun_job_trigger(scarce, luaL_checkstring(L, 1));
+  if (status < 0) assert_int_equal(status, UV_ENOMEM);
+  status = jobrun_job_pause(scarce, lua_tostring(L, 1), 1);
+  if (status == 0) status = jobrun_job_pause(scarce, lua_tostring(L, 1), 0);
+  if (status < 0) assert_int_equal(status, UV_ENOMEM);
+  return 0;
+}
+
+static void ignore_run(void *data, const jobrun_run_info *run) {
+  (void)run;
+  (*(int *)data)++;
+}
+
+static int live_with(door *d, const jobrun_opts *o, const char *script, bool on_thread) {
+  static const jobrun_reg functions[] = {{"quick", scarce_quick},
+                                         {"slow", scarce_slow},
+                                         {"work", scarce_work},
+                                         {"trigger", scarce_trigger},
+                                         {NULL, NULL}};
+  int runs = 0, status = jobrun_new(&scarce, o);
+  if (status < 0) return status;
+  status = jobrun_register(scarce, "host", functions);
+  if (status == 0) status = jobrun_on_run(scarce, ignore_run, &runs);
+  if (status == 0) status = load(scarce, script);
+  if (status == 0 && on_thread && (status = jobrun_start_thread(scarce)) == 0)
+    status = jobrun_join(scarce);
+  else if (status == 0)
+    status = jobrun_run(scarce);
+  if (!d->failed) assert_true(runs >= 2);
+  assert_int_equal(jobrun_free(scarce), 0);
+  assert_int_equal(out, 0);
+  return status;
+}
+
+static void live_with_every_failure(const char *script, bool on_thread) {
+  for (long n = 0;; n++) {
+    lines log = {.len = 0};
+    door d = {.lock = PTHREAD_MUTEX_INITIALIZER, .left = n};
+    jobrun_opts o = JOBRUN_OPTS_INIT;
+    o.alloc = door_alloc;
+    o.alloc_data = &d;
+    o.log = keep_log;
+    o.log_data = &log;
+    int status = live_with(&d, &o, script, on_thread);
+    if (d.blocks != 0 || d.bytes != 0)
+      fail_msg("N=%ld: %ld blocks, %zu bytes left", n, d.blocks, d.bytes);
+    if (d.failed) continue;
+    assert_int_equal(status, 0);
+    assert_true(n > 100);
+    return;
+  }
+}
+
+static void test_allocation_failure_at_every_n(void **state) {
+  (void)state;
+  static const char script[] = "local host = require('host') "
+                               "local j = every(1).hour.named('j')(function() host.quick() end) "
+                               "assert(host.quick() == 1) "
+                               "local t = spawn(host.slow) yield() t:cancel() pcall(t.await, t) "
+                               "pcall(timeout, 0.0001, host.slow) "
+                               "host.trigger('j') yield() yield() "
+                               "assert(host.work() == 1) "
+                               "j:cancel()";
+  live_with_every_failure(script, false);
+}
+
+static void test_allocation_failure_at_every_n_on_a_thread(void **state) {
+  (void)state;
+  live_with_every_failure("every(0.0001).seconds.times(1)(require('host').quick)", true);
 }
 
 int main(void) {
@@ -1020,6 +1133,8 @@ int main(void) {
       cmocka_unit_test(test_runs_are_told),
       cmocka_unit_test(test_the_memory_limit_can_be_moved),
       cmocka_unit_test(test_many_lives_leave_nothing),
+      cmocka_unit_test(test_allocation_failure_at_every_n),
+      cmocka_unit_test(test_allocation_failure_at_every_n_on_a_thread),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
