@@ -20,12 +20,12 @@ function M.tmpdir()
   return path
 end
 
----Waits until `condition()` is true; raises after `limit` seconds (5). (suspends)
+---Waits until `condition()` is true; raises after `limit` seconds (20). (suspends)
 ---@param condition fun(): any
 ---@param limit? number seconds
 ---@return any what the condition gave
 function M.wait_for(condition, limit)
-  local deadline = task.monotonic() + (limit or 5)
+  local deadline = task.monotonic() + (limit or 20)
   repeat
     local value = condition()
     if value then return value end
