@@ -1,5 +1,5 @@
 std = "lua54"
-max_line_length = 120
+max_line_length = 128
 stds.jobrun = { read_globals = {
   "after", "all", "blocking", "channel", "cron", "current", "env", "event", "every", "exec", "executor", "ffmpeg", "fs", "http",
   "jobs", "json", "limit", "log", "map", "metrics", "monotonic", "mutex", "now", "on", "once", "pipeline", "probe", "queue", "race",
