@@ -88,15 +88,19 @@ static range gap_range(const jr_wall *w, const jr_tz_span *s, int64_t from, int6
   return r;
 }
 
+/* Does the gap in front of a span take the whole of the day on which `time` falls? */
+static bool is_missing_day(const jr_tz_span *s, int64_t time) {
+  int64_t midnight = jr_day_of(time) * JR_DAY_SECONDS;
+  return midnight >= s->start + s->before && midnight + JR_DAY_SECONDS <= s->start + s->offset;
+}
+
 /* The first time of the set in a gap, of a day that is not missing as a whole; JR_NEVER if none. */
 static int64_t next_in_gap(const jr_wall *w, const jr_tz_span *s, range r) {
-  int64_t gap_low = s->start + s->before, gap_high = s->start + s->offset;
   while (r.low < r.high) {
     int64_t time = next_time(w, r.low);
     if (time >= r.high) return JR_NEVER;
-    int64_t midnight = jr_day_of(time) * JR_DAY_SECONDS;
-    if (midnight < gap_low || midnight + JR_DAY_SECONDS > gap_high) return time;
-    r.low = midnight + JR_DAY_SECONDS;
+    if (!is_missing_day(s, time)) return time;
+    r.low = (jr_day_of(time) + 1) * JR_DAY_SECONDS;
   }
   return JR_NEVER;
 }
@@ -165,6 +169,7 @@ int64_t jr_wall_next(const jr_wall *w, int64_t after) {
 /* `low` is moved up while the next instant after it is one of those sought, so in the end it is the
  * second before the last one. */
 int64_t jr_wall_last(const jr_wall *w, int64_t now) {
+  if (now < JR_CIVIL_FIRST) return JR_NEVER;
   int64_t low, high = min64(now, JR_CIVIL_LAST), step = JR_DAY_SECONDS;
   for (low = high - step; jr_wall_next(w, low) > now; low -= step) {
     if (low < JR_CIVIL_FIRST || step > JR_ERA_SECONDS) return JR_NEVER;
@@ -200,4 +205,12 @@ jr_wall_note jr_wall_note_of(const jr_wall *w, int64_t instant) {
   if (!has_time(w, time)) return JR_WALL_MOVED;
   if (shown.kind != JR_TZ_OVERLAP) return JR_WALL_PLAIN;
   return shown.before == instant ? JR_WALL_FIRST : JR_WALL_SECOND;
+}
+
+int64_t jr_wall_instant(const jr_tz *tz, int64_t time, jr_wall_gap gap, jr_wall_overlap overlap) {
+  jr_tz_wall shown = jr_tz_wall_at(tz, time);
+  if (shown.kind != JR_TZ_GAP) return overlap == JR_TWICE_SECOND ? shown.after : shown.before;
+  jr_tz_span s = jr_tz_span_at(tz, shown.at);
+  if (gap == JR_GAP_SKIP || is_missing_day(&s, time)) return JR_NEVER;
+  return gap == JR_GAP_END ? shown.at : shown.before;
 }

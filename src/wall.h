@@ -56,6 +56,11 @@ int64_t jr_wall_last(const jr_wall *wall, int64_t now);
 /* How many instants lie after `from`, up to and including `to`: days are walked, times counted. */
 int64_t jr_wall_count(const jr_wall *wall, int64_t from, int64_t to);
 
+/* The instant of a single wall time, as in "2027-01-01 00:00", by the same policies; where it comes
+ * twice and BOTH are asked for, the first. JR_NEVER where it is skipped, or its day does not exist.
+ */
+int64_t jr_wall_instant(const jr_tz *tz, int64_t time, jr_wall_gap gap, jr_wall_overlap overlap);
+
 /* What a zone's change did to an instant of the wall. */
 typedef enum jr_wall_note {
   JR_WALL_PLAIN,

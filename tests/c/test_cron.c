@@ -663,7 +663,7 @@ static void has_no_last_before_the_first(void **state) {
   jr_cron cron = parsed("0 0 1 1 *");
   jr_wall wall = jr_cron_wall(&cron, zone("UTC")->tz);
   assert_int_equal(jr_wall_last(&wall, JR_CIVIL_FIRST - 1), JR_NEVER);
-  assert_int_equal(jr_wall_last(&wall, INT64_MIN / 2), JR_NEVER);
+  assert_int_equal(jr_wall_last(&wall, INT64_MIN), JR_NEVER);
   assert_int_equal(jr_wall_last(&wall, JR_CIVIL_FIRST + 5), JR_CIVIL_FIRST);
   assert_int_equal(jr_wall_next(&wall, INT64_MIN), JR_CIVIL_FIRST);
   assert_int_equal(jr_wall_next(&wall, INT64_MAX), JR_NEVER);
@@ -709,6 +709,29 @@ static void runs_once_at_the_end_of_a_gap(void **state) {
   gives("0 3 * * *", "Europe/Berlin", "2025-03-29T12:00Z", 1, "2025-03-30T01:00:00Z");
 }
 
+static void single_times_obey_the_policies(void **state) {
+  (void)state;
+  const jr_tz *tz = zone("Europe/Berlin")->tz;
+  int64_t gap = instant("2025-03-30 02:30"), twice = instant("2025-10-26 02:30"),
+          plain = instant("2025-07-01 12:00");
+  assert_int_equal(jr_wall_instant(tz, plain, JR_GAP_END, JR_TWICE_FIRST),
+                   instant("2025-07-01T10:00Z"));
+  assert_int_equal(jr_wall_instant(tz, gap, JR_GAP_END, JR_TWICE_FIRST),
+                   instant("2025-03-30T01:00Z"));
+  assert_int_equal(jr_wall_instant(tz, gap, JR_GAP_SHIFT, JR_TWICE_FIRST),
+                   instant("2025-03-30T01:30Z"));
+  assert_int_equal(jr_wall_instant(tz, gap, JR_GAP_SKIP, JR_TWICE_FIRST), JR_NEVER);
+  assert_int_equal(jr_wall_instant(tz, twice, JR_GAP_END, JR_TWICE_FIRST),
+                   instant("2025-10-26T00:30Z"));
+  assert_int_equal(jr_wall_instant(tz, twice, JR_GAP_END, JR_TWICE_BOTH),
+                   instant("2025-10-26T00:30Z"));
+  assert_int_equal(jr_wall_instant(tz, twice, JR_GAP_END, JR_TWICE_SECOND),
+                   instant("2025-10-26T01:30Z"));
+  const jr_tz *apia = zone("Pacific/Apia")->tz;
+  assert_int_equal(jr_wall_instant(apia, instant("2011-12-30 12:00"), JR_GAP_END, JR_TWICE_FIRST),
+                   JR_NEVER);
+}
+
 static jr_wall_note note(const char *line, const char *at) {
   jr_cron cron = parsed(line);
   jr_wall wall = jr_cron_wall(&cron, zone("Europe/Berlin")->tz);
@@ -746,6 +769,7 @@ int main(void) {
       cmocka_unit_test(has_no_last_before_the_first),
       cmocka_unit_test(obeys_other_policies),
       cmocka_unit_test(runs_once_at_the_end_of_a_gap),
+      cmocka_unit_test(single_times_obey_the_policies),
       cmocka_unit_test(notes_what_a_change_did),
   };
   return cmocka_run_group_tests(tests, setup_zones, teardown_zones);
