@@ -122,7 +122,7 @@ $(B)/embedded.o: $(B)/embedded.c $(LUA)
 	$(call Q,CC)$(CC) -std=gnu11 -fPIC -fvisibility=hidden $(INCLUDES) $(CFLAGS) -c -o $@ $<
 
 .PHONY: tests-built
-tests-built: $(C_TESTS) $(HELPERS) $(B)/tests/host
+tests-built: $(C_TESTS) $(HELPERS) $(B)/tests/host $(B)/tests/epoll_host
 
 $(B)/tests/test_%: tests/c/test_%.c $(B)/libjobrun.a | $(B)/tests
 	$(call Q,CC)$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES) -lcmocka
@@ -130,7 +130,7 @@ $(B)/tests/test_%: tests/c/test_%.c $(B)/libjobrun.a | $(B)/tests
 $(B)/tests/%: tests/c/%.c $(B)/libjobrun.a | $(B)/tests
 	$(call Q,CC)$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES)
 
-$(B)/tests/host: scripts/host.c $(B)/libjobrun.a | $(B)/tests
+$(B)/tests/%: scripts/%.c $(B)/libjobrun.a | $(B)/tests
 	$(call Q,CC)$(CC) $(FLAGS) $(CFLAGS) $(LINK) -o $@ $< $(B)/libjobrun.a $(LIBRARIES)
 
 $(B) $(B)/tests:

@@ -79,6 +79,11 @@ function test_the_example_host()
   lu.assertStrContains(r.stdout, "stopped by a\tsignal\n")
 end
 
+function test_the_example_of_a_host_with_an_epoll_loop()
+  local r = exec { (os.getenv "JOBRUN_BUILD" or "build") .. "/tests/epoll_host" }
+  lu.assertEquals(r.stdout, "beat\t1\nbeat\t2\nbeat\t3\ntick\ntick\n")
+end
+
 function test_the_examples_of_the_readme_run()
   local dir, n = testing.tmpdir(), 0
   for code in fs.read("README.md"):gmatch "```lua\n(.-)```" do
