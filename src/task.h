@@ -176,7 +176,7 @@ typedef struct jr_slice {
 } jr_slice;
 
 /* True when a C function that calls Lua again and again should give way: the task has run for
- * JR_TUNE_SLICE_NS since the first question after its last resume. */
+ * JR_TUNE_SLICE_NS since the first question after its last resume (whose answer is no). */
 bool jr_slice_is_over(struct jobrun *rt, jr_slice *slice);
 
 /* Lets the loop turn once, timers and files included; then `k` goes on, which begins with jr_unpark

@@ -205,8 +205,9 @@ int jr_task_yield(lua_State *L) {
 
 bool jr_slice_is_over(jobrun *rt, jr_slice *slice) {
   int64_t now = (int64_t)uv_hrtime();
-  if (slice->resumed != rt->resumed) *slice = (jr_slice){rt->resumed, now + JR_TUNE_SLICE_NS};
-  return now >= slice->end_ns;
+  if (slice->resumed == rt->resumed) return now >= slice->end_ns;
+  *slice = (jr_slice){rt->resumed, now + JR_TUNE_SLICE_NS};
+  return false;
 }
 
 int jr_give_way_k(lua_State *L, lua_KContext ctx, lua_KFunction k) {
