@@ -12,7 +12,7 @@ PURE   = list tune status mem heap buf log ptrmap lines tail ffline rmtree durat
 HEART  = clock task rt post glue failure wait cradle join co dump watchdog
 WAITS  = names code value pack unpack worker pool work stream
 TRADES = jobs proc fs fswatch
-LIBS   = lib_duration lib_task lib_sync lib_host lib_work lib_proc lib_terminal fields lib_run lib_job lib_batch lib_jobs lib_fs lib
+LIBS   = lib_duration lib_task lib_sync lib_host lib_work lib_proc lib_terminal fields lib_run lib_job lib_batch lib_jobs lib_fs lib_luv lib
 DOOR   = jobrun life host embed
 FLOORS = $(PURE) $(HEART) $(WAITS) $(TRADES) $(LIBS) $(DOOR)
 
@@ -84,7 +84,7 @@ format:
 deps:
 	@sh tests/deps.sh build-essential pkg-config liblua5.4-dev libuv1-dev ffmpeg
 deps-test: deps
-	@sh tests/deps.sh lua-unit libcmocka-dev python3 tmux
+	@sh tests/deps.sh lua-unit libcmocka-dev python3 tmux lua-luv
 
 ## clean: remove all builds
 clean:

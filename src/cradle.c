@@ -72,6 +72,11 @@ void jr_site_note(lua_State *L, jobrun *rt, jr_task *t) {
   }
 }
 
+void jr_site_name(jobrun *rt, jr_task *t, const char *what) {
+  t->spawn_line = 0;
+  t->spawn_site = site_of(rt, what);
+}
+
 /* ---- coroutines ---------------------------------------------------------------------------- */
 
 /* A finished coroutine waits for the next spawn in a chain through its extra space, which holds

@@ -25,4 +25,7 @@ void jr_cradle_give_back(struct jobrun *rt, lua_State *co, int32_t slot, bool es
 /* Notes the script's line that spawns `t`, for its name and for tracebacks. */
 void jr_site_note(lua_State *L, struct jobrun *rt, jr_task *t);
 
+/* For a task that no script's line spawned: what it is, in static memory. */
+void jr_site_name(struct jobrun *rt, jr_task *t, const char *what);
+
 #endif

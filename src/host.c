@@ -221,6 +221,7 @@ int jobrun_new(jobrun **out, const jobrun_opts *opts) {
   h->main_ref = h->life_ref = LUA_NOREF;
   h->watches = o.flags & JOBRUN_WATCHDOG;
   h->stall_ns = o.stall_ns;
+  if (o.grace_s >= 0 && o.grace_s < 9e9) rt->grace_ns = (int64_t)(o.grace_s * 1e9);
   int status = open_all(rt, &o);
   if (status < 0) {
     jobrun_free(rt);

@@ -65,10 +65,11 @@ typedef struct jobrun_opts {
   unsigned flags;
   int64_t virtual_epoch_ns; /* the virtual clock's start, ns since 1970 UTC */
   int64_t stall_ns;         /* with JOBRUN_WATCHDOG: interrupt a task beyond that; 0: never */
+  double grace_s;           /* what running jobs have once the end was asked for; negative: 10 s */
 } jobrun_opts;
 
 #define JOBRUN_OPTS_INIT                                                                           \
-  { sizeof(jobrun_opts), NULL, NULL, NULL, 0, NULL, NULL, JOBRUN_LOG_INFO, 0, 0, 0 }
+  { sizeof(jobrun_opts), NULL, NULL, NULL, 0, NULL, NULL, JOBRUN_LOG_INFO, 0, 0, 0, -1 }
 
 /* Creates a runtime; opts NULL means the defaults. The caller owns it and ends it with jobrun_free.
  * UV_ENOMEM, UV_EMFILE, … with *out untouched. */
@@ -102,7 +103,7 @@ JOBRUN_API int jobrun_run(jobrun *rt);
 JOBRUN_API int jobrun_step(jobrun *rt);
 
 /* Any thread, also a signal handler's thread: stop in order. No new runs; on.stop hooks; what runs
- * has `grace_s` seconds (negative: the default, 10), then is cancelled. Returns at once. */
+ * has `grace_s` seconds (negative: those of jobrun_opts), then is cancelled. Returns at once. */
 JOBRUN_API int jobrun_stop(jobrun *rt, double grace_s);
 
 /* Any thread, also a signal handler: soon logs the tree of tasks, one line each. */

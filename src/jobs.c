@@ -292,6 +292,13 @@ static void on_deadline(jobrun *rt, jr_timer *timer) {
   jr_task_cancel(run->task, "the time limit of the job's run is over");
 }
 
+static void on_name(jr_watch *watch, char *text, size_t size) {
+  const jr_run *run = jr_container_of(watch, jr_run, watch);
+  char name[256];
+  jr_job_name(run->job, name, sizeof name);
+  snprintf(text, size, "job \"%s\", run %llu", name, (unsigned long long)run->record.id);
+}
+
 static int push_run(lua_State *L, void *run) {
   lua_pushlightuserdata(L, run);
   return 1;
@@ -300,7 +307,7 @@ static int push_run(lua_State *L, void *run) {
 static jr_run *run_new(jr_job *job, int64_t due_ns, int64_t now) {
   jr_run *run = jr_mem_zalloc(&job->jobs->rt->mem, sizeof *run);
   if (!run) return NULL;
-  run->watch.on_end = on_run_end;
+  run->watch = (jr_watch){.on_end = on_run_end, .name = on_name};
   run->deadline.fire = on_deadline;
   run->job = job;
   run->due_ns = due_ns;

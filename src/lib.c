@@ -23,18 +23,24 @@ int jr_open_task(lua_State *L);
 int jr_open_host(lua_State *L);
 int jr_open_fs(lua_State *L);
 int jr_open_jobs(lua_State *L);
+int jr_open_luv(lua_State *L);
 int jr_open_proc(lua_State *L);
 int jr_open_sync(lua_State *L);
 int jr_open_terminal(lua_State *L);
 int jr_open_work(lua_State *L);
 int jr_open_worker(lua_State *L);
 
-static const luaL_Reg modules[] = {
-    {"jobrun.core.duration", jr_open_duration}, {"jobrun.core.task", jr_open_task},
-    {"jobrun.core.host", jr_open_host},         {"jobrun.core.sync", jr_open_sync},
-    {"jobrun.core.terminal", jr_open_terminal}, {"jobrun.core.fs", jr_open_fs},
-    {"jobrun.core.jobs", jr_open_jobs},         {"jobrun.core.proc", jr_open_proc},
-    {"jobrun.core.work", jr_open_work},         {NULL, NULL}};
+static const luaL_Reg modules[] = {{"jobrun.core.duration", jr_open_duration},
+                                   {"jobrun.core.task", jr_open_task},
+                                   {"jobrun.core.host", jr_open_host},
+                                   {"jobrun.core.sync", jr_open_sync},
+                                   {"jobrun.core.terminal", jr_open_terminal},
+                                   {"jobrun.core.fs", jr_open_fs},
+                                   {"jobrun.core.jobs", jr_open_jobs},
+                                   {"jobrun.core.proc", jr_open_proc},
+                                   {"jobrun.core.work", jr_open_work},
+                                   {"jobrun.core.luv", jr_open_luv},
+                                   {NULL, NULL}};
 
 static const luaL_Reg worker_modules[] = {{"jobrun.core.duration", jr_open_duration},
                                           {"jobrun.core.worker", jr_open_worker},
@@ -78,6 +84,7 @@ static int load_embedded(lua_State *L, const char *file) {
 /* A package searcher: the loader and the file's name, or why it is not here. */
 static int search_embedded(lua_State *L) {
   const char *module = luaL_checkstring(L, 1);
+  if (strcmp(module, "luv") == 0) module = "jobrun.uv"; /* luv, on the runtime's loop */
   if (strncmp(module, "jobrun", 6) != 0) return 0;
   const char *file = push_file_name(L, module);
   const char *dir = getenv("JOBRUN_LUA");

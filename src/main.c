@@ -50,7 +50,6 @@ typedef struct command {
   const char *script, *code, *module;
   int argc;
   char **argv;
-  double grace_s;
   jobrun_opts opts;
 } command;
 
@@ -117,8 +116,9 @@ static int parse_option(command *c, const char *option) {
                : usage("--clock: expected virtual or virtual=2027-01-31T12:00:00Z, got '%s'",
                        value);
   if (IS("--grace"))
-    return parse_number(value, &c->grace_s) ? 0
-                                            : usage("--grace: expected seconds, got '%s'", value);
+    return parse_number(value, &c->opts.grace_s)
+               ? 0
+               : usage("--grace: expected seconds, got '%s'", value);
   if (IS("--log-level"))
     return parse_level(value, &c->opts.log_level)
                ? 0
@@ -177,7 +177,6 @@ static int parse(command *c, int argc, char **argv) {
  * handlers are installed, never changed while they are. */
 static struct {
   jobrun *rt;
-  double grace_s;
   atomic_int count, first;
 } signals;
 
@@ -193,7 +192,7 @@ static void on_signal(int number) {
     (void)ignored;
   }
   if (before >= 2) _exit(128 + number);
-  jobrun_stop(signals.rt, signals.grace_s);
+  jobrun_stop(signals.rt, -1);
 }
 
 static void on_quit(int number) {
@@ -218,7 +217,7 @@ static void handle_signals(void (*handler)(int)) {
 static void watch_output(uv_prepare_t *prepare) {
   if (!ferror(stdout)) return;
   uv_prepare_stop(prepare);
-  jobrun_stop(signals.rt, signals.grace_s);
+  jobrun_stop(signals.rt, -1);
 }
 
 /* 0, or 1 if something written to standard output was lost; says so unless its reader just left. */
@@ -269,7 +268,6 @@ static int run(jobrun *rt, command *c) {
     return EXIT_USAGE;
   }
   signals.rt = rt;
-  signals.grace_s = c->grace_s;
   signal(SIGPIPE, SIG_IGN);
   handle_signals(on_signal);
   uv_prepare_t output;
@@ -295,7 +293,7 @@ static void open_standard_fds(void) {
 
 int main(int argc, char **argv) {
   open_standard_fds();
-  command c = {.grace_s = -1, .opts = JOBRUN_OPTS_INIT};
+  command c = {.opts = JOBRUN_OPTS_INIT};
   int status = parse(&c, argc, argv);
   if (status >= 0) return status ? status : check_output();
   setvbuf(stdout, NULL, _IOLBF, 0);

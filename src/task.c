@@ -47,6 +47,8 @@
 static const char meta_key, names_key;
 
 /* Where things lie on a task's stack, as seen from the trampoline. */
+enum { NAME_SIZE = 256 };
+
 enum { AT_TASK = 1, AT_HANDLER = 2, AT_BODY = 3 };
 
 /* ---- run queue ----------------------------------------------------------------------------- */
@@ -468,14 +470,30 @@ static void push_given_name(lua_State *L, const jr_task *task) {
   lua_replace(L, names);
 }
 
+static jr_watch *naming_watch(const jr_task *task) {
+  for (jr_link *it = task->watches.first; it; it = it->next) {
+    jr_watch *watch = jr_container_of(it, jr_watch, link);
+    if (watch->name) return watch;
+  }
+  return NULL;
+}
+
 void jr_task_push_name(lua_State *L, const jr_task *task) {
+  char text[NAME_SIZE];
+  jr_watch *watch;
   luaL_checkstack(L, 6, NULL);
-  if (task->named)
+  if (task->named) {
     push_given_name(L, task);
-  else if (task->spawn_line > 0)
+  } else if ((watch = naming_watch(task))) {
+    watch->name(watch, text, sizeof text);
+    lua_pushstring(L, text);
+  } else if (task->spawn_line > 0) {
     lua_pushfstring(L, "%s:%d", jr_of(L)->sites[task->spawn_site], (int)task->spawn_line);
-  else
+  } else if (task->spawn_site > 0) {
+    lua_pushstring(L, jr_of(L)->sites[task->spawn_site]);
+  } else {
     lua_pushliteral(L, "main");
+  }
 }
 
 const char *jr_task_status(const jr_task *task) {

@@ -12,6 +12,7 @@
 #define JR_TASK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <lua.h>
@@ -118,6 +119,8 @@ int jr_spawn_ref(struct jobrun *rt, int fn_ref, int (*push_args)(lua_State *L, v
 typedef struct jr_watch {
   jr_link link;
   void (*on_end)(struct jr_watch *watch, jr_task *task, lua_State *L);
+  /* Writes the name of a task that has none of its own, such as a job's run; NULL = nothing. */
+  void (*name)(struct jr_watch *watch, char *text, size_t size);
 } jr_watch;
 void jr_watch_start(jr_task *task, jr_watch *watch);
 void jr_watch_stop(jr_watch *watch);
@@ -207,7 +210,8 @@ jr_task *jr_task_current(lua_State *L);
 /* The name of the state, as task.status shows it. */
 const char *jr_task_status(const jr_task *task);
 
-/* Pushes the task's name: the one it was given, or where it was spawned. May raise. */
+/* Pushes the task's name: the one it was given, the one a watch has for it, or where it was
+ * spawned. May raise. */
 void jr_task_push_name(lua_State *L, const jr_task *task);
 
 /* Gives the task at `arg` the name on top of the stack (popped). May raise. */

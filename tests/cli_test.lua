@@ -192,6 +192,21 @@ function test_sigquit_prints_the_tree_of_tasks()
   lu.assertStrContains(r.stderr, "\n      inner  waiting for sleep since ")
 end
 
+function test_the_tree_names_runs_by_their_job()
+  local printed, named
+  local h = exec.start { program, "--grace=0", "-e",
+    [[every(60).seconds.now().named("nightly")(function() print(current().name) sleep(60) end)]],
+    on_line = function(line) printed = line end,
+    on_stderr = function(line) named = named or line:find('  job "nightly", run 1  waiting for sleep since ', 1, true) end }
+  testing.wait_for(function() return printed end)
+  lu.assertEquals(printed, 'job "nightly", run 1')
+  testing.wait_for(function()
+    if not named then h:signal "SIGQUIT" end
+    return named
+  end)
+  h:stop()
+end
+
 -- ThreadSanitizer holds signals back until the next system call, and a loop makes none.
 local function need_prompt_signals()
   lu.skipIf((os.getenv "JOBRUN_BUILD" or ""):find "tsan", "signals are late under ThreadSanitizer")

@@ -314,6 +314,41 @@ static void test_a_libuv_host_turns_its_own_loop(void **state) {
   assert_string_equal(log.text, "");
 }
 
+static void on_host_timer(uv_timer_t *timer) {
+  ++*(int *)timer->data;
+}
+
+/* luv sees its own handles alone on a host's loop, and closes no other. */
+static void test_luv_on_the_loop_of_a_host(void **state) {
+  (void)state;
+  lines log;
+  uv_loop_t loop;
+  uv_timer_t timer;
+  int fired = 0;
+  jobrun_opts o = JOBRUN_OPTS_INIT;
+  uv_loop_init(&loop);
+  uv_timer_init(&loop, &timer);
+  timer.data = &fired;
+  o.loop = &loop;
+  jobrun *rt = new_runtime_with(&log, o);
+  assert_int_equal(load(rt, "local uv, n = require 'luv', 0\n"
+                            "for i = 1, 3 do uv.new_timer():start(60000, 0, print) end\n"
+                            "uv.walk(function(h) n = n + 1 h:is_active() end)\n"
+                            "assert(n == 3) os.exit(7)"),
+                   0);
+  int status = 1;
+  while (status == 1) status = jobrun_step(rt);
+  assert_int_equal(jobrun_exit_code(rt), 7);
+  assert_int_equal(jobrun_free(rt), 0);
+  assert_string_equal(log.text, "");
+  uv_timer_start(&timer, on_host_timer, 0, 0);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  assert_int_equal(fired, 1);
+  uv_close((uv_handle_t *)&timer, NULL);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 static void test_timeouts_of_a_poll_loop(void **state) {
   (void)state;
   lines log;
@@ -1110,6 +1145,7 @@ int main(void) {
       cmocka_unit_test(test_free_calls_what_was_posted),
       cmocka_unit_test(test_step_gives_the_outcome_as_often_as_it_is_asked),
       cmocka_unit_test(test_a_libuv_host_turns_its_own_loop),
+      cmocka_unit_test(test_luv_on_the_loop_of_a_host),
       cmocka_unit_test(test_timeouts_of_a_poll_loop),
       cmocka_unit_test(test_inside_an_epoll_loop_of_the_hosts),
       cmocka_unit_test(test_done_on_another_thread_wakes_the_task),
