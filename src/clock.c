@@ -3,7 +3,9 @@
  * Why a timerfd and not uv_timer_t: libuv's timers count in milliseconds of a cached time and may
  * fire up to a millisecond early; ours are absolute, in nanoseconds, and read the clock again
  * before anything fires. The heap keeps the deadlines; the kernel is told only the earliest, once
- * before the loop blocks, so a thousand sleeps begun in one turn cost one system call.
+ * before the loop blocks, so a thousand sleeps begun in one turn cost one system call. Deadlines
+ * that follow each other within MERGE_NS share a wake-up: at 1e5 of them a second the system calls
+ * would cost more than all the rest.
  *
  * The virtual clock has the same heap: whoever turns the loop asks for a `jump` when nothing is
  * ready and no real operation is open. While one is open virtual time stands still; but if it
@@ -19,6 +21,8 @@
 #include <unistd.h>
 
 #include "rt.h"
+
+#define MERGE_NS (30 * INT64_C(1000))
 
 static int64_t read_clock(clockid_t id) {
   struct timespec ts;
@@ -43,6 +47,7 @@ static void on_timerfd(uv_poll_t *poll, int status, int events) {
   /* Nothing to read means the deadline was moved after poll saw it. */
   if (read(rt->clock.fd, &expirations, sizeof expirations) <= 0) return;
   rt->clock.armed_ns = INT64_MAX;
+  rt->clock.rang_ns = read_clock(CLOCK_BOOTTIME);
   jr_clock_run_due(rt, rt->clock.is_virtual);
 }
 
@@ -111,7 +116,7 @@ void jr_clock_arm(jobrun *rt) {
   struct itimerspec when = {0}; /* all zeros turns it off, hence at least 1 ns */
   if (first) {
     int64_t at = c->is_virtual ? read_clock(CLOCK_BOOTTIME) + due - c->virtual_ns : due;
-    if (at < 1) at = 1;
+    if (at < c->rang_ns + MERGE_NS) at = c->rang_ns + MERGE_NS;
     when.it_value.tv_sec = at / JR_SEC;
     when.it_value.tv_nsec = at % JR_SEC;
   }

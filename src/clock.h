@@ -40,6 +40,7 @@ typedef struct jr_clock {
   uv_poll_t poll;
   int fd;           /* the timerfd */
   int64_t armed_ns; /* what the timerfd stands at; INT64_MAX = off */
+  int64_t rang_ns;  /* when it last went off */
   bool is_virtual;
   int64_t virtual_ns; /* the steady clock's reading when virtual */
   int64_t epoch_ns;   /* virtual: wall = epoch + steady */

@@ -158,6 +158,7 @@ static int open_lua(lua_State *L) {
 
 static void adopt_opts(jobrun *rt, const jobrun_opts *o) {
   jr_mem_init(&rt->mem, o->alloc, o->alloc_data, o->memory_limit);
+  jr_mem_keep_spares(&rt->mem, &rt->spares);
   jr_log_init(&rt->log, (jr_log_sink)o->log, o->log_data, (jr_log_level)o->log_level);
   jr_list_init(&rt->trades);
   jr_list_init(&rt->posts);
@@ -325,6 +326,7 @@ int jobrun_free(jobrun *rt) {
   if (rt->own_loop && uv_loop_close(rt->loop) == 0)
     jr_mem_free(&rt->mem, rt->loop, sizeof *rt->loop);
   uv_mutex_destroy(&rt->post_lock);
+  jr_mem_drop_spares(&rt->mem);
   jr_mem door = rt->mem;
   door.limit = 0;
   if (rt->mem.used || rt->mem.shared)

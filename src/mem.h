@@ -16,6 +16,13 @@
  * Must be safe to call from several threads when scripts use blocking calls. */
 typedef void *(*jr_alloc_fn)(void *data, void *ptr, size_t old_size, size_t new_size);
 
+/* Freed blocks of up to JR_MEM_SMALL bytes, kept for the next request of their size. */
+enum { JR_MEM_SMALL = 256, JR_MEM_STEP = 16 };
+typedef struct jr_spares {
+  size_t bytes; /* JR_TUNE_SPARE_BYTES at most */
+  struct jr_spare *lists[JR_MEM_SMALL / JR_MEM_STEP];
+} jr_spares;
+
 typedef struct jr_mem {
   jr_alloc_fn alloc;
   void *data;
@@ -23,10 +30,18 @@ typedef struct jr_mem {
   size_t peak;  /* the most `used` has been */
   size_t limit; /* growth beyond this fails; 0 = none */
   _Atomic size_t shared;
+  jr_spares *spares; /* NULL: none are kept */
 } jr_mem;
 
 /* Uses `alloc` with `data`, or malloc where alloc is NULL. */
 void jr_mem_init(jr_mem *m, jr_alloc_fn alloc, void *data, size_t limit);
+
+/* From now on freed small blocks are kept in `spares`, which the caller owns. Before the first
+ * block is asked for. */
+void jr_mem_keep_spares(jr_mem *m, jr_spares *spares);
+
+/* Gives them back to the allocator: the last thing before `m` goes. */
+void jr_mem_drop_spares(jr_mem *m);
 
 /* A block of `size` bytes, or NULL. The caller owns it and frees it with the same size. */
 void *jr_mem_alloc(jr_mem *m, size_t size);

@@ -64,6 +64,7 @@ typedef enum jr_phase {
 
 struct jobrun {
   jr_mem mem;
+  jr_spares spares;
   jr_log log;
   lua_State *L;
   uv_loop_t *loop;

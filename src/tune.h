@@ -7,6 +7,7 @@
 
 #ifdef JR_HARD
 enum {
+  JR_TUNE_SPARE_BYTES = 0,  /* freed small blocks kept for new ones */
   JR_TUNE_FIRST_BYTES = 16, /* a new buffer's room */
   JR_TUNE_FIRST_ITEMS = 1,  /* a new array's room */
   JR_TUNE_FIRST_READ = 16,  /* bytes asked for in the first read of a pipe, and in later ones */
@@ -20,6 +21,11 @@ enum {
   JR_TUNE_CODE_SLOTS = 1   /* functions a Lua state remembers the code of */
 };
 #else
+#ifdef __SANITIZE_ADDRESS__
+enum { JR_TUNE_SPARE_BYTES = 0 };
+#else
+enum { JR_TUNE_SPARE_BYTES = 1024 * 1024 };
+#endif
 enum {
   JR_TUNE_FIRST_BYTES = 64,
   JR_TUNE_FIRST_ITEMS = 64,

@@ -300,6 +300,7 @@ static void run_call(jr_worker *w, jr_call *call) {
 
 int jr_worker_init(jr_worker *w, const jr_mem *mem) {
   jr_mem_init(&w->mem, mem->alloc, mem->data, mem->limit);
+  jr_mem_keep_spares(&w->mem, &w->spares);
   jr_values_init(&w->values, &w->mem, true);
   atomic_init(&w->running, NULL);
   atomic_init(&w->told, false);
@@ -315,6 +316,7 @@ int jr_worker_set_paths(jr_worker *w, const char *path, const char *cpath) {
 void jr_worker_fini(jr_worker *w) {
   if (w->path) jr_mem_free(&w->mem, w->path, strlen(w->path) + 1);
   if (w->cpath) jr_mem_free(&w->mem, w->cpath, strlen(w->cpath) + 1);
+  jr_mem_drop_spares(&w->mem);
   uv_cond_destroy(&w->cond);
 }
 

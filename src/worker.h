@@ -70,6 +70,7 @@ struct jr_worker {
   lua_CFunction furnish; /* fills a new Lua state */
   int signal;
   jr_mem mem;
+  jr_spares spares;
   lua_State *L;
   jr_values values;
   jr_call *call;
