@@ -402,6 +402,30 @@ function test_many_calls_at_once()
   lu.assertEquals(sum, 3000 * 3001 // 2)
 end
 
+-- While calls are short, workers that sleep are left alone; a call that is not must not hold up others.
+function test_long_calls_after_short_ones_run_side_by_side()
+  local pool <close> = executor(4)
+  local path, open = gate()
+  scope(function()
+    for i = 1, 2000 do pool:spawn(echo, i) end
+  end)
+  local long, done = {}, 0
+  for i = 1, 103 do
+    if i % 50 == 1 then
+      long[#long + 1] = pool:spawn(wait_at, path, i)
+    else
+      spawn(function()
+        pool:call(echo, i)
+        done = done + 1
+      end)
+    end
+  end
+  testing.wait_for(function() return done == 100 end)
+  wait_until_running(pool, 3)
+  open()
+  for i, task in ipairs(long) do lu.assertEquals(task:await(), 50 * i - 49) end
+end
+
 function test_idle_workers_end()
   local pool = executor(2, { idle = 0.01, name = "brief" })
   scope(function()
