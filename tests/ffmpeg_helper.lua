@@ -16,6 +16,14 @@ local CLIPS = {
   ["clip.mp4"] = "-f lavfi -i testsrc2=s=128x96:r=25:d=2 -f lavfi -i sine=d=2 "
     .. "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -g 10 -c:a aac -shortest",
   ["clip.ts"] = "-f lavfi -i testsrc2=s=128x96:r=25:d=2 -c:v mpeg2video -b:v 400k",
+  -- pictures of irregular length
+  ["vfr.mkv"] = "-f lavfi -i testsrc2=s=128x96:r=25:d=3 -vf select='not(mod(floor(n*n/7)\\,3))' -fps_mode vfr "
+    .. "-c:v libx264 -preset ultrafast -g 10",
+  -- those before a key frame need it
+  ["open.ts"] = "-f lavfi -i testsrc2=s=128x96:r=25:d=2 -c:v mpeg2video -b:v 400k -bf 2 -g 12",
+  -- of an odd length, later than the sound, and shorter
+  ["late.mkv"] = "-itsoffset 0.7 -f lavfi -i testsrc2=s=128x96:r=24000/1001:d=1.517 -f lavfi -i sine=d=3 "
+    .. "-c:v libx264 -preset veryfast -g 10 -bf 2 -c:a aac -metadata title=late",
   ["sound.wav"] = "-f lavfi -i sine=d=1",
 }
 
@@ -58,7 +66,7 @@ local function make(name, path)
   if MADE[name] then
     write(scratch, MADE[name]())
   else
-    local format = name:match("%.(%w+)$"):gsub("^ts$", "mpegts")
+    local format = name:match("%.(%w+)$"):gsub("^ts$", "mpegts"):gsub("^mkv$", "matroska")
     assert(os.execute(("ffmpeg -nostdin -v error -y %s -f %s '%s'"):format(CLIPS[name], format,
       scratch)))
   end

@@ -4,7 +4,8 @@ local jobrun = require "jobrun"
 local testing = require "jobrun.testing"
 local helper = dofile "tests/ffmpeg_helper.lua"
 local ffmpeg, encode_segments, probe, fs = jobrun.ffmpeg, jobrun.encode_segments, jobrun.probe, jobrun.fs
-local error_of, clip = helper.error_of, helper.clip
+local error_of, clip, exec = helper.error_of, helper.clip, jobrun.exec
+local program = (os.getenv "JOBRUN_BUILD" or "build") .. "/jobrun"
 
 -- ---- verify ---------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ end
 -- ---- what dead processes left ---------------------------------------------------------------------
 
 local function dead_pid()
-  return tonumber(jobrun.exec { "sh", "-c", "echo $$" }.stdout)
+  return tonumber(exec { "sh", "-c", "echo $$" }.stdout)
 end
 
 function test_left_over_files_of_dead_processes_go()
@@ -119,7 +120,7 @@ end
 function test_a_killed_jobrun_leaves_a_file_that_the_next_run_removes()
   local dir = testing.tmpdir()
   local script = ("ffmpeg{input={raw=%q, f='lavfi', args={'-re'}}, output=%q}"):format("testsrc2=d=60", dir .. "/a.mkv")
-  local h = jobrun.exec.start { (os.getenv "JOBRUN_BUILD" or "build") .. "/jobrun", "-e", script, check = false }
+  local h = exec.start { program, "-e", script, check = false }
   testing.wait_for(function() return helper.entries(dir) ~= "" end, 20)
   h:signal "SIGKILL"
   h:wait()
@@ -139,16 +140,29 @@ local function in_pieces(dir, more)
   return encode_segments(opts)
 end
 
-local function gaps(path)
-  local out = jobrun.exec { "ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time", "-of",
+-- When the pictures are shown, in order.
+local function times(path)
+  local out = exec { "ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time", "-of",
     "csv=p=0", path }.stdout
-  local times, n = {}, 0
-  for time in out:gmatch "[%d.]+" do times[#times + 1] = tonumber(time) end
-  table.sort(times)
-  for i = 2, #times do
-    if math.abs(times[i] - times[i - 1] - 0.04) > 0.001 then n = n + 1 end
+  local list = {}
+  for time in out:gmatch "[%d.]+" do list[#list + 1] = tonumber(time) end
+  table.sort(list)
+  return list
+end
+
+local function gaps(path)
+  local list, n = times(path), 0
+  for i = 2, #list do
+    if math.abs(list[i] - list[i - 1] - 0.04) > 0.001 then n = n + 1 end
   end
   return n
+end
+
+-- Each picture of the one as long after the first one as in the other.
+local function assert_same_times(path, source)
+  local is, should = times(path), times(source)
+  lu.assertEquals(#is, #should)
+  for i = 1, #is do lu.assertAlmostEquals(is[i] - is[1], should[i] - should[1], 0.0025, "picture " .. i) end
 end
 
 function test_pieces_make_the_same_film()
@@ -169,6 +183,59 @@ function test_reordered_pictures_keep_their_times()
   ffmpeg { input = clip "clip.mp4", output = source, vcodec = "libx264", bf = 2, g = 10, acodec = "copy" }
   in_pieces(dir, { input = source, preset = "medium" })
   lu.assertEquals(gaps(dir .. "/a.mp4"), 0)
+end
+
+function test_pictures_of_irregular_length_keep_their_times()
+  local dir = testing.tmpdir()
+  lu.assertTrue(in_pieces(dir, { input = clip "vfr.mkv", segment_time = 0.9 }).segments > 1)
+  assert_same_times(dir .. "/a.mp4", clip "vfr.mkv")
+end
+
+function test_pictures_that_need_the_next_piece_are_not_lost()
+  local dir = testing.tmpdir()
+  lu.assertTrue(in_pieces(dir, { input = clip "open.ts", segment_time = 0.9 }).segments > 1)
+  assert_same_times(dir .. "/a.mp4", clip "open.ts")
+end
+
+function test_pictures_that_an_edit_list_hides_stay_hidden()
+  local dir = testing.tmpdir()
+  ffmpeg { input = { path = clip "clip.mp4", ss = 0.5 }, output = dir .. "/cut.mp4", codec = "copy" }
+  local r = in_pieces(dir, { input = dir .. "/cut.mp4", segment_time = 0.7 })
+  local plain = ffmpeg { input = dir .. "/cut.mp4", output = { raw = "-", f = "null" } }
+  lu.assertEquals({ r.frames, gaps(dir .. "/a.mp4") }, { plain.progress.frame, 0 })
+  lu.assertTrue(r.frames < 40)
+end
+
+function test_sound_and_titles_of_a_film_of_odd_length_come_along()
+  local dir = testing.tmpdir()
+  in_pieces(dir, { input = clip "late.mkv", output = dir .. "/a.mkv", segment_time = 0.7 })
+  assert_same_times(dir .. "/a.mkv", clip "late.mkv")
+  local is, should = probe(dir .. "/a.mkv"), probe(clip "late.mkv")
+  lu.assertAlmostEquals(is.video.start_time - is.format.start_time, should.video.start_time - should.format.start_time, 0.03)
+  lu.assertAlmostEquals(is.duration, should.duration, 0.1)
+  lu.assertEquals(is.format.tags.title, "late")
+end
+
+function test_filters_of_the_caller_come_behind()
+  local dir = testing.tmpdir()
+  in_pieces(dir, { vf = "scale=64:48", segment_time = 1.1 })
+  lu.assertEquals(probe(dir .. "/a.mp4").video.width, 64)
+end
+
+function test_a_killed_process_is_resumed()
+  local dir = testing.tmpdir()
+  local script = ([[
+    encode_segments { input = %q, output = %q, segment_time = 0.4, workers = 1, vcodec = "libx264", preset = "ultrafast",
+      on_progress = function(p) if p.ready == 2 then sleep(60) end end }
+  ]]):format(clip "clip.mp4", dir .. "/a.mp4")
+  local h = exec.start { program, "-e", script, check = false }
+  testing.wait_for(function() return fs.exists(dir .. "/.a.mp4.segments/done-00001.nut") end, 20)
+  h:signal "SIGKILL"
+  h:wait()
+  lu.assertFalse(fs.exists(dir .. "/a.mp4"))
+  local r = in_pieces(dir)
+  lu.assertTrue(r.resumed >= 2, r.resumed)
+  lu.assertEquals({ r.frames, gaps(dir .. "/a.mp4"), helper.entries(dir) }, { 50, 0, "a.mp4" })
 end
 
 function test_a_failed_call_is_resumed()
@@ -198,7 +265,7 @@ end
 
 function test_a_rate_that_changes_is_told_unless_it_may()
   local dir = testing.tmpdir()
-  lu.assertStrContains(error_of(in_pieces, dir, { vf = "fps=10" }).reason, "frames, not 50")
+  lu.assertStrContains(error_of(in_pieces, dir, { vf = "fps=10" }).reason, "holds 4 frames, not 10")
   lu.assertTrue(in_pieces(dir, { vf = "fps=10", verify = false }).ok)
 end
 
