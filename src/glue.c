@@ -65,17 +65,33 @@ bool jr_is_own_source(const char *source) {
   return strncmp(source, "@jobrun/", 8) == 0 || strcmp(source, "@jobrun.lua") == 0;
 }
 
+static void set_place(lua_State *L, const char *source, int line) {
+  lua_pushfstring(L, "%s:%d", source, line);
+  lua_setfield(L, -2, "where");
+}
+
+/* Where the current task, or one that owns it, was spawned. */
+static void set_spawn_site(lua_State *L) {
+  const jobrun *rt = jr_of(L);
+  for (const jr_task *t = rt ? rt->cur : NULL; t; t = t->parent)
+    if (t->spawn_line > 0) {
+      set_place(L, rt->sites[t->spawn_site], (int)t->spawn_line);
+      return;
+    }
+}
+
 /* Sets `where` of the error object on top: the first Lua function from `level` outwards that is
- * not one of our own modules, as the user's line is the one to look at. */
+ * not one of our own modules, as the user's line is the one to look at. A task of ours has none of
+ * them on its stack. */
 static void set_where(lua_State *L, int level) {
   lua_Debug ar;
-  for (; level > 0 && lua_getstack(L, level, &ar); level++) {
+  for (int at = level; at > 0 && lua_getstack(L, at, &ar); at++) {
     lua_getinfo(L, "Sl", &ar);
     if (ar.currentline <= 0 || jr_is_own_source(ar.source)) continue;
-    lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
-    lua_setfield(L, -2, "where");
+    set_place(L, ar.short_src, ar.currentline);
     return;
   }
+  if (level > 0) set_spawn_site(L);
 }
 
 void jr_error_push(lua_State *L, const char *kind, int code, int level, const char *fmt, ...) {

@@ -351,7 +351,8 @@ function test_the_error_tells_why()
   local dir = testing.tmpdir()
   local e = error_of(ffmpeg, { input = CLIP, output = dir .. "/o.mp4", vcodec = "libx264",
     preset = "warp" })
-  lu.assertEquals(tostring(e), "ffmpeg: x264 [error]: invalid preset 'warp' (exit 1)")
+  lu.assertEquals(e.message, "ffmpeg: x264 [error]: invalid preset 'warp' (exit 1)")
+  lu.assertStrMatches(tostring(e), ".*ffmpeg_helper%.lua:%d+: ffmpeg: .*") -- error_of calls it
   lu.assertEquals({ e.kind, e.reason, e.exit_code, e.retryable }, { "codec",
     "x264 [error]: invalid preset 'warp'", 1, false })
   lu.assertTrue(#e.lines > 5 and #e.lines <= 50)
@@ -364,6 +365,16 @@ function test_the_error_names_the_real_output()
   local e = error_of(ffmpeg, { input = CLIP, output = "/proc/o.mp4", codec = "copy" })
   lu.assertStrContains(e.reason, "/proc/o.mp4:")
   lu.assertNotStrContains(e.reason, "jobrun-")
+end
+
+function test_the_error_names_the_line_of_the_script_in_tasks_of_our_own_too()
+  local dir = testing.tmpdir()
+  local bad = { input = CLIP, output = dir .. "/o.mp4", vcodec = "nosuch" }
+  local h = ffmpeg.start(bad)
+  lu.assertStrMatches(error_of(h.wait, h).where, ".*ffmpeg_test%.lua:%d+")
+  lu.assertStrMatches(error_of(jobrun.encode_segments, bad).where, ".*ffmpeg_helper%.lua:%d+")
+  h = jobrun.pipeline.start(jobrun.stage.exec { "false" } | jobrun.stage.exec { "cat" })
+  lu.assertStrMatches(error_of(h.wait, h).where, ".*ffmpeg_test%.lua:%d+")
 end
 
 function test_keep_partial_leaves_the_file_and_names_it()

@@ -118,6 +118,40 @@ function test_rlimits()
   end
 end
 
+-- What the kernel says of a live process.
+local function status_of(pid, field)
+  return helper.read(("/proc/%d/status"):format(pid)):match(field .. ":%s*(%S+)")
+end
+
+function test_ffmpeg_has_the_same_options()
+  local dir = testing.tmpdir()
+  local is_root = exec({ "id", "-u" }).stdout == "0\n"
+  os.execute("chmod 777 '" .. dir .. "'")
+  local own_nice = tonumber(exec({ "nice" }).stdout)
+  local h = ffmpeg.start {
+    input = { raw = "testsrc2=s=64x48:r=25", f = "lavfi", re = true }, output = "o.mkv", cwd = dir, vcodec = "mpeg4",
+    nice = 3, ionice = "idle", umask = 0x3f, rlimits = { nofile = 99 }, user = is_root and "nobody" or nil,
+  }
+  lu.assertEquals(tonumber(exec({ "ps", "-o", "ni=", "-p", h.pid }).stdout), own_nice + 3)
+  lu.assertEquals(exec({ "ionice", "-p", h.pid }).stdout, "idle\n")
+  lu.assertEquals(tonumber(status_of(h.pid, "Umask"), 8), 0x3f)
+  lu.assertStrContains(helper.read(("/proc/%d/limits"):format(h.pid)), "Max open files            99 ")
+  if is_root then lu.assertEquals(status_of(h.pid, "Uid"), exec({ "id", "-u", "nobody" }).stdout:match "%d+") end
+  testing.wait_for(function() return (h.progress or {}).frame end, 20)
+  lu.assertTrue(h:stop().ok)
+  lu.assertEquals(helper.entries(dir), "o.mkv")
+end
+
+function test_bad_options_of_the_process()
+  for key, value in pairs { nice = "low", umask = -1, user = {}, cwd = 3, ionice = 9 } do
+    local e = error_of(ffmpeg, { input = clip "clip.mp4", output = "x.mkv", [key] = value })
+    lu.assertEquals(e.kind, "usage", key)
+    lu.assertStrContains(e.message, key)
+  end
+  local e = error_of(exec, { "true", user = "no-such-user" })
+  lu.assertStrContains(e.message, "cannot run as user 'no-such-user'")
+end
+
 function test_a_file_size_limit_fails_ffmpeg()
   local dir = testing.tmpdir()
   local e = error_of(ffmpeg, { input = clip "clip.mp4", output = dir .. "/a.avi", vcodec = "rawvideo",

@@ -27,14 +27,8 @@ local ERROR_LINES = 50 -- of them in an error
 ---@field on_line? fun(line: string) each line of stdout, when it comes; may suspend; raising ends the program
 ---@field on_stderr? fun(line: string) each line of stderr
 ---@field capture_stdout? integer|false bytes of stdout for the result, at most (1 MiB; 0 with on_line)
----@field cwd? string
----@field env? table<string, string|number|false> merged over the environment; false removes
 ---@field timeout? number|string past it the program is ended, and the error's kind is "timeout"
----@field grace? number|string between SIGTERM and SIGKILL (10 s)
 ---@field check? boolean false: an exit status other than 0 is no error
----@field nice? integer added to jobrun's own
----@field user? string run as this user (needs root)
----@field umask? integer
 
 ---@class jobrun.exec.Result
 ---@field ok boolean
@@ -56,14 +50,8 @@ local SPEC = {
   on_line = "callable",
   on_stderr = "callable",
   capture_stdout = "integer|boolean",
-  cwd = "string",
-  env = "table",
   timeout = "duration",
-  grace = { type = "duration", default = 10 },
   check = { type = "boolean", default = true },
-  nice = "integer",
-  user = "string|integer",
-  umask = "integer",
 }
 for name, rule in pairs(process_options.spec) do SPEC[name] = rule end
 
@@ -84,18 +72,6 @@ local function check_argv(what, opts)
   return argv
 end
 
-local function check_env(what, env)
-  for name, value in pairs(env or {}) do
-    if type(name) ~= "string" or name == "" or name:find("[=%z]") then
-      check.fail("%s: env: %s is not a variable's name", what, check.show(name))
-    end
-    local kind = type(value)
-    if not (value == false or kind == "number" or kind == "string" and not value:find("\0", 1, true)) then
-      check.fail("%s: env.%s: expected a string, a number or false, got %s", what, name, check.show(value))
-    end
-  end
-end
-
 local function check_options(what, opts)
   if type(opts) == "string" then
     check.fail('%s: expected a list of the program and its arguments, as in %s{"ls", "-l"}, got a string'
@@ -103,7 +79,6 @@ local function check_options(what, opts)
   end
   local o = check.options(what, opts, SPEC)
   o.argv = check_argv(what, o)
-  check_env(what, o.env)
   process_options.resolve(what, o)
   if o.capture_stdout == true then o.capture_stdout = CAPTURE end
   if o.capture_stdout and o.capture_stdout < 0 then check.fail("%s: capture_stdout is negative", what) end
@@ -121,20 +96,11 @@ end
 local function describe(o, stdout)
   o.keeps_stdout = stdout.limit ~= nil
   o.has_lines = stdout.mode == "lines" or stdout.mode == "pull"
-  return process.new {
+  return process.new(process_options.describe(o, {
     what = "exec",
     argv = o.argv,
-    env = o.env,
-    cwd = o.cwd,
-    stdin = o.stdin,
-    grace = o.grace,
-    nice = o.nice,
-    user = o.user and tostring(o.user),
-    umask = o.umask,
-    ionice = o.ionice,
-    rlimits = o.rlimits,
     streams = { [1] = stdout, [2] = { mode = "lines", keep = TAIL, drop = o.drop } },
-  }
+  }))
 end
 
 local function begin(o, stdout)
@@ -177,7 +143,6 @@ local function failure(o, r, lines)
     lines = last_of(lines, ERROR_LINES),
     argv = o.argv,
     elapsed = r.elapsed,
-    where = o.where,
   }
 end
 
@@ -311,7 +276,6 @@ local function start(opts)
   local p = begin(o, stdout)
   local self = setmetatable({ pid = p.pid, process = p, options = o }, handle_meta)
   self.is_pulled = stdout.mode == "pull"
-  o.where = err.new({ kind = "exit" }).where -- the child task's stack would not tell
   self.task = process.follow(p, work, self)
   self.task.name = o.argv[1]
   return self

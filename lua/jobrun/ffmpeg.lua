@@ -34,7 +34,6 @@ local M = {}
 ---@field on_stderr? fun(line: string, level: string)
 ---@field timeout? number|string past it ffmpeg is ended, kind "timeout"
 ---@field stall_timeout? number|string the same when nothing moves for that long
----@field grace? number|string between SIGTERM and SIGKILL; default 10 s
 ---@field overwrite? boolean|"skip"|"newer" when the output exists: false, the default, is an error of
 ---kind "exists"; "skip" does nothing; "newer" does nothing if it is as new as the inputs
 ---@field keep_partial? boolean a failed run leaves its file; e.partial names it
@@ -47,9 +46,6 @@ local M = {}
 ---@field retry? jobrun.Retry|integer again, when the failure may pass (e.retryable): {n=3, backoff="10s"}
 ---@field limit? string|jobrun.Limit|false the limit it runs under; default the one named "ffmpeg", if declared
 ---@field progress? boolean a bar on the terminal
----@field env? table<string, string|false> merged over the environment; false removes
----@field cwd? string
----@field nice? integer
 ---@field bin? string the program; default "ffmpeg"
 
 ---A run that was started and not waited for.

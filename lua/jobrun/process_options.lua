@@ -1,4 +1,4 @@
---- The options that every word for programs has: stdin, ionice, rlimits, on_overflow; checked once.
+--- The options that every word for programs has, checked once.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -7,6 +7,12 @@ local check = require "jobrun.check"
 local M = {}
 
 ---@class jobrun.process.Options
+---@field cwd? string
+---@field env? table<string, string|number|false> merged over the environment; false removes
+---@field grace? number|string between SIGTERM and SIGKILL (10 s)
+---@field nice? integer added to jobrun's own
+---@field user? string|integer run as this user, by name or number (needs root)
+---@field umask? integer
 ---@field stdin? string|{path: string}|jobrun.Channel bytes, a file, or what comes out of a channel until it is
 ---closed; default: /dev/null
 ---@field ionice? "idle"|integer the priority of its disk accesses: 0 (first) to 7 (last), or "idle"
@@ -16,6 +22,12 @@ local M = {}
 
 --- For a table of check.options.
 M.spec = {
+  cwd = "string",
+  env = "table",
+  grace = { type = "duration", default = 10 },
+  nice = "integer",
+  user = "string|integer",
+  umask = { type = "integer", min = 0 },
   stdin = "string|table",
   ionice = "string|integer",
   rlimits = "table",
@@ -59,14 +71,39 @@ local function check_stdin(what, stdin)
   check.fail("%s: stdin: expected a string, {path=…} or a channel", what)
 end
 
----Turns the checked options of `o` into what jobrun.process takes.
+local function check_env(what, env)
+  for name, value in pairs(env or {}) do
+    if type(name) ~= "string" or name == "" or name:find("[=%z]") then
+      check.fail("%s: env: %s is not a variable's name", what, check.show(name))
+    end
+    local kind = type(value)
+    if not (value == false or kind == "number" or kind == "string" and not value:find("\0", 1, true)) then
+      check.fail("%s: env.%s: expected a string, a number or false, got %s", what, name, check.show(value))
+    end
+  end
+end
+
+---Checks further what of `o` has the right types, and makes of it what jobrun.process takes.
 ---@param what string the word's name
 ---@param o table
 function M.resolve(what, o)
+  check_env(what, o.env)
   check_stdin(what, o.stdin)
   o.ionice = o.ionice and check_ionice(what, o.ionice)
   o.rlimits = o.rlimits and check_rlimits(what, o.rlimits)
   o.drop = o.on_overflow == "drop"
+  o.user = o.user and tostring(o.user)
+end
+
+---What process.new takes: the options of `o`, and `fields`.
+---@param o table resolved
+---@param fields table what, argv, streams, and whatever goes before the option; is returned
+---@return table
+function M.describe(o, fields)
+  for _, name in ipairs { "cwd", "env", "grace", "nice", "user", "umask", "stdin", "ionice", "rlimits" } do
+    if fields[name] == nil then fields[name] = o[name] end
+  end
+  return fields
 end
 
 return M

@@ -40,7 +40,7 @@ M.own = {}
 for name in ([[
   input inputs output outputs args global_args filter_complex bin on_report on_progress on_stderr timeout
   stall_timeout grace env cwd nice capture_stdout overwrite keep_partial duration stats_period
-  stdin ionice rlimits on_overflow verify retry limit two_pass progress
+  stdin ionice rlimits on_overflow user umask verify retry limit two_pass progress
 ]]):gmatch("%S+") do
   M.own[name] = true
 end

@@ -1,7 +1,6 @@
 --- The error of a run of ffmpeg or ffprobe that failed.
 --
--- Its text is "PROGRAM: REASON (exit 1)". It has no `where`: the reason is ffmpeg's, not a line of
--- the script; the traceback shows the line.
+-- Its message is "PROGRAM: REASON (exit 1)", and `where` the line of the script that ran it.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -17,6 +16,7 @@ local LINES = 50 -- of the end of stderr
 ---@field kind "spawn"|"usage"|"exists"|"not_found"|"permission"|"no_space"|"invalid_data"|"codec"
 ---|"filter"|"option"|"network"|"broken_pipe"|"output"|"strict"|"timeout"|"signal"|"exit"
 ---@field message string
+---@field where string the script's line
 ---@field reason string the telling line
 ---@field exit_code? integer
 ---@field signal? string
@@ -52,7 +52,7 @@ end
 function M.new(program, fields)
   fields.message = ("%s: %s%s"):format(program, fields.reason, ending(fields.exit_code, fields.signal, fields.stage))
   fields.retryable = report.is_retryable(fields.kind, fields.reason)
-  return err.new(fields, 0)
+  return err.new(fields)
 end
 
 ---Raises what `process.start` raised, saying what to do about a missing program.

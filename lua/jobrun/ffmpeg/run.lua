@@ -45,9 +45,9 @@ local STDOUT, STDERR, REPORT, PROGRESS = 1, 2, 3, 4
 local OWN_OPTIONS = {
   input = "any", inputs = "any", output = "any", outputs = "any", args = "any", global_args = "any",
   filter_complex = "any", overwrite = "any", strict = "boolean",
-  bin = "string", cwd = "string", env = "table", nice = "integer",
+  bin = "string",
   on_report = "callable", on_progress = "callable", on_stderr = "callable",
-  timeout = "duration", stall_timeout = "duration", duration = "duration", grace = "duration",
+  timeout = "duration", stall_timeout = "duration", duration = "duration",
   stats_period = "duration", capture_stdout = "boolean|integer", keep_partial = "boolean",
   verify = "table", progress = "boolean", retry = "any", limit = "any", two_pass = "boolean",
 }
@@ -72,16 +72,6 @@ local function check_place(own, place)
   if place.writes and own.capture_stdout then check.fail "stage.ffmpeg: its stdout goes to the next stage" end
 end
 
-local function check_env(env)
-  for name, value in pairs(env or {}) do
-    local fits = value == false or type(value) == "string" or type(value) == "number"
-    if type(name) ~= "string" or name:find("[=%z]") or not fits or tostring(value):find("\0", 1, true) then
-      check.fail("ffmpeg: env: %s = %s: expected a name and a string, number or false", check.show(name),
-        check.show(value))
-    end
-  end
-end
-
 -- A stall is seen in the progress, so that has to come often enough.
 local function stats_period(own)
   if own.stats_period then return math.max(own.stats_period, 0.001) end
@@ -98,7 +88,6 @@ function M.prepare(opts, place, pass)
   local plan = argv.plan(opts, place)
   if pass then passes.apply(plan, pass) end
   local own = own_options(opts)
-  check_env(own.env)
   check_place(own, place)
   plan.stats_period = stats_period(own)
   output.check_cwd(own.cwd)
@@ -153,10 +142,9 @@ end
 ---Describes the process, so that a pipeline can join it to others before the start.
 function Run:describe()
   local own = self.own
-  local p = process.new {
-    what = "ffmpeg", argv = self.argv, env = self:environment(), cwd = own.cwd, nice = own.nice,
-    grace = own.grace, stdin = own.stdin, ionice = own.ionice, rlimits = own.rlimits, streams = self:streams(),
-  }
+  local p = process.new(process_options.describe(own, {
+    what = "ffmpeg", argv = self.argv, env = self:environment(), streams = self:streams(),
+  }))
   self.process = p
   self.progress = progress.new(function() return p:elapsed() end)
   self.progress:set_length(own.duration)
