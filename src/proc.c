@@ -154,8 +154,12 @@ static void free_proc(jr_proc *p) {
   jr_mem_free(mem, p, sizeof *p);
 }
 
+bool jr_proc_is_running(const jr_proc *p) {
+  return p->phase == JR_PROC_LIVE || p->phase == JR_PROC_GONE;
+}
+
 static void free_if_unused(jr_proc *p) {
-  bool in_use = p->held || p->handles > 0 || p->phase == JR_PROC_LIVE || p->phase == JR_PROC_GONE;
+  bool in_use = p->held || p->handles > 0 || jr_proc_is_running(p);
   if (!in_use) free_proc(p);
 }
 
@@ -173,7 +177,7 @@ static int64_t earliest(const jr_proc *p) {
 
 /* libuv counts from a cached time, so this may fire early; on_timer then sets it again. */
 static void arm(jr_proc *p) {
-  if (p->phase != JR_PROC_LIVE && p->phase != JR_PROC_GONE) return;
+  if (!jr_proc_is_running(p)) return;
   int64_t due = earliest(p), left = due - now_ns();
   if (due == NEVER)
     uv_timer_stop(&p->timer);
@@ -335,7 +339,7 @@ static void on_exit_event(uv_poll_t *poll, int status, int events) {
 
 /* A leader that moved to another group is sent the signal by itself. */
 int jr_proc_signal(jr_proc *p, int signal) {
-  if (p->phase != JR_PROC_LIVE && p->phase != JR_PROC_GONE) return UV_ESRCH;
+  if (!jr_proc_is_running(p)) return UV_ESRCH;
   int status = kill(-p->pid, signal) < 0 ? -errno : 0;
   if (p->phase == JR_PROC_LIVE && getpgid(p->pid) != p->pid)
     status = syscall(SYS_pidfd_send_signal, p->pidfd, signal, NULL, 0) < 0 ? -errno : 0;
@@ -343,7 +347,7 @@ int jr_proc_signal(jr_proc *p, int signal) {
 }
 
 static void ask_to_end(jr_proc *p, int64_t grace_ns) {
-  if (p->phase != JR_PROC_LIVE && p->phase != JR_PROC_GONE) return;
+  if (!jr_proc_is_running(p)) return;
   int64_t kill_ns = now_ns() + grace_ns;
   if (!p->killed && kill_ns < p->kill_ns) p->kill_ns = kill_ns;
   if (!p->termed) {
@@ -407,7 +411,7 @@ void jr_proc_set_deadline(jr_proc *p, int64_t deadline_ns) {
 
 void jr_proc_unhold(jr_proc *p) {
   p->held = false;
-  if (p->phase == JR_PROC_LIVE || p->phase == JR_PROC_GONE) jr_proc_cancel(p);
+  if (jr_proc_is_running(p)) jr_proc_cancel(p);
   free_if_unused(p);
 }
 

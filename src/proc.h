@@ -130,6 +130,9 @@ void jr_proc_cancel(jr_proc *p);
  * closed when it is over. Then, and whenever all is written, feed->writer is woken. */
 jr_feed *jr_proc_feed(jr_proc *p);
 
+/* From the start until it is OVER. */
+bool jr_proc_is_running(const jr_proc *p);
+
 /* Moves its deadline (uv_hrtime); INT64_MAX = none. */
 void jr_proc_set_deadline(jr_proc *p, int64_t deadline_ns);
 

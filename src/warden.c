@@ -26,11 +26,13 @@ enum {
   STEP_MS = 20
 };
 
-/* A place holds 0 (free), RESERVED, or a process group. `termed` is the warden's own. */
+/* A place holds 0 (free), RESERVED, or a process group. `woken` and `termed` are the warden's own.
+ */
 struct jr_warden_table {
   _Atomic int32_t high; /* places beyond it were never used */
   _Atomic int32_t groups[MAX_GROUPS];
-  bool termed[MAX_GROUPS];
+  bool woken[MAX_GROUPS], termed[MAX_GROUPS];
+  jr_litter litter;
 };
 
 /* ---- in the warden: async-signal-safe calls only ------------------------------------------- */
@@ -87,8 +89,11 @@ static bool tend(struct jr_warden_table *t, int32_t i) {
     atomic_store(&t->groups[i], 0); /* its number may be given to another group from now on */
     return false;
   }
+  if (!t->woken[i]) kill(-group, SIGCONT);
+  t->woken[i] = true;
   if (!t->termed[i] && is_gone(group)) {
     kill(-group, SIGTERM);
+    kill(-group, SIGCONT);
     t->termed[i] = true;
   }
   return true;
@@ -121,6 +126,7 @@ static void __attribute__((noreturn)) run_warden(struct jr_warden_table *t, int 
   if (chdir("/") < 0) errno = 0; /* it would only have been polite to the folder */
   while (!has_ended(LIFE_FD, -1)) continue;
   end_groups(t);
+  jr_litter_remove(&t->litter);
   _exit(0);
 }
 
@@ -181,6 +187,10 @@ int jr_warden_take(jr_warden *w, _Atomic int32_t **place) {
   return UV_EAGAIN;
 }
 
+jr_litter *jr_warden_litter(jr_warden *w) {
+  return open_table(w) == 0 ? &w->table->litter : NULL;
+}
+
 void jr_warden_release(_Atomic int32_t *place) {
   if (place) atomic_store(place, 0);
 }
@@ -191,6 +201,7 @@ void jr_warden_close(jr_warden *w) {
     kill(w->pid, SIGKILL);
     while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR) continue;
   }
+  jr_litter_remove(&w->table->litter);
   munmap(w->table, sizeof *w->table);
   *w = (jr_warden){0};
 }

@@ -10,7 +10,9 @@
  *
  * SIGTERM must come once (a second one makes ffmpeg drop what it was about to write). The kernel
  * sends it to each group's leader as its parent-death signal; the warden sends it to the rest of a
- * group, once the leader is gone. What is left after 10 s is killed.
+ * group, once the leader is gone, and SIGCONT to all, as one that was stopped hears nothing else.
+ * What is left after 10 s is killed. Then the files go that stand in the litter: what the children
+ * were writing under temporary names.
  *
  * The warden is in a session of its own, holds no fd of ours (so `jobrun x | cat` ends with
  * jobrun), and after the fork makes only async-signal-safe calls. One per runtime; all functions
@@ -23,6 +25,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "litter.h"
 
 struct jr_warden_table;
 
@@ -39,8 +43,11 @@ int jr_warden_take(jr_warden *w, _Atomic int32_t **place);
 /* The group at `place` is gone, or is nobody's business any more. NULL is left alone. */
 void jr_warden_release(_Atomic int32_t *place);
 
-/* Ends the warden and reaps it; live groups are left alone. Blocks for the time a process takes to
- * exit. */
+/* The files to be removed if we are killed; NULL = out of memory. It is the warden's. */
+jr_litter *jr_warden_litter(jr_warden *w);
+
+/* Ends the warden and reaps it; live groups are left alone, files that nobody gave a name are
+ * removed. Blocks for the time a process takes to exit. */
 void jr_warden_close(jr_warden *w);
 
 #endif

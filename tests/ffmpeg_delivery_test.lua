@@ -284,7 +284,7 @@ function test_a_failure_after_the_file_was_begun_removes_it()
 end
 
 function test_a_program_that_says_nothing()
-  lu.assertEquals(tostring(error_of(ffmpeg, fake "exit 4")), "ffmpeg: it said nothing (exit 4)")
+  lu.assertEquals(error_of(ffmpeg, fake "exit 4").message, "ffmpeg: it said nothing (exit 4)")
   local e = error_of(ffmpeg, fake "kill 9")
   lu.assertEquals({ e.kind, e.signal }, { "signal", "SIGKILL" })
 end

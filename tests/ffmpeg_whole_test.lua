@@ -4,8 +4,8 @@ local jobrun = require "jobrun"
 local testing = require "jobrun.testing"
 local helper = dofile "tests/ffmpeg_helper.lua"
 local ffmpeg, encode_segments, probe, fs = jobrun.ffmpeg, jobrun.encode_segments, jobrun.probe, jobrun.fs
-local error_of, clip, exec = helper.error_of, helper.clip, jobrun.exec
-local program = (os.getenv "JOBRUN_BUILD" or "build") .. "/jobrun"
+local error_of, clip, exec, sleep = helper.error_of, helper.clip, jobrun.exec, jobrun.sleep
+local program = fs.realpath((os.getenv "JOBRUN_BUILD" or "build") .. "/jobrun")
 
 -- ---- verify ---------------------------------------------------------------------------------------
 
@@ -117,13 +117,57 @@ function test_left_over_files_of_dead_processes_go()
   for _, name in ipairs(kept) do lu.assertTrue(fs.exists(dir .. "/" .. name), name) end
 end
 
-function test_a_killed_jobrun_leaves_a_file_that_the_next_run_removes()
-  local dir = testing.tmpdir()
-  local script = ("ffmpeg{input={raw=%q, f='lavfi', args={'-re'}}, output=%q}"):format("testsrc2=d=60", dir .. "/a.mkv")
-  local h = exec.start { program, "-e", script, check = false }
+-- A jobrun that encodes into `dir`, in real time, after its file has appeared.
+local function start_encoding(dir, more)
+  local script = ('ffmpeg { input = { raw = "testsrc2=s=64x48:d=60", f = "lavfi", re = true }, output = "a.mkv", %s }')
+    :format(more or "")
+  local h = exec.start { program, "-e", script, check = false, cwd = dir }
   testing.wait_for(function() return helper.entries(dir) ~= "" end, 20)
+  return h
+end
+
+local function is_empty(dir) return helper.entries(dir) == "" end
+
+function test_the_file_of_a_killed_jobrun_goes_with_its_ffmpeg()
+  local dir = testing.tmpdir()
+  local h = start_encoding(dir)
   h:signal "SIGKILL"
   h:wait()
+  testing.wait_for(function() return is_empty(dir) end, 20)
+end
+
+function test_the_file_of_a_jobrun_ended_by_a_third_signal_goes_too()
+  local dir = testing.tmpdir()
+  local h = start_encoding(dir)
+  while h:is_running() do
+    h:signal "SIGINT"
+    sleep(0.02)
+  end
+  h:wait()
+  testing.wait_for(function() return is_empty(dir) end, 20)
+end
+
+function test_a_paused_program_hears_that_its_jobrun_was_killed()
+  local dir = testing.tmpdir()
+  local h = exec.start { program, "-e", [[
+    local h = exec.start { "sh", "-c", "trap '' HUP; trap 'echo x >heard; exit' TERM; echo x >ready; while :; do sleep 0.02; done" }
+    while not fs.exists "ready" do sleep(0.01) end
+    h:pause()
+    fs.write("paused", "x")
+    h:wait()
+  ]], check = false, cwd = dir }
+  testing.wait_for(function() return fs.exists(dir .. "/paused") end, 20)
+  h:signal "SIGKILL"
+  h:wait()
+  testing.wait_for(function() return fs.exists(dir .. "/heard") end, 20) -- SIGKILL would leave no word
+end
+
+function test_a_file_that_shall_be_kept_stays()
+  local dir = testing.tmpdir()
+  local h = start_encoding(dir, "keep_partial = true")
+  h:signal "SIGKILL"
+  h:wait()
+  sleep(0.1)
   lu.assertStrContains(helper.entries(dir), ".jobrun-" .. h.pid .. "-")
   encode(dir, {})
   lu.assertEquals(helper.entries(dir), "a.mkv")

@@ -286,6 +286,46 @@ static void test_the_child_enters_itself(void **state) {
   jr_warden_close(&w);
 }
 
+static void make_file(const char *path) {
+  int fd = open(path, O_WRONLY | O_CREAT, 0600);
+  assert_true(fd >= 0);
+  close(fd);
+}
+
+static bool is_there(const char *path) {
+  return access(path, F_OK) == 0;
+}
+
+static void test_litter_is_removed_and_what_was_forgotten_is_not(void **state) {
+  (void)state;
+  char dir[] = "/tmp/jobrun-litter-XXXXXX", was[4096], path[128], longer[5000];
+  jr_warden w = {0};
+  uint32_t first, second, third;
+  assert_non_null(mkdtemp(dir));
+  assert_non_null(getcwd(was, sizeof was));
+  assert_int_equal(chdir(dir), 0);
+  make_file("kept");
+  make_file("gone");
+  jr_litter *l = jr_warden_litter(&w);
+  assert_int_equal(jr_litter_add(l, "kept", &first), 0);
+  assert_int_equal(jr_litter_add(l, "gone", &second), 0); /* relative to where we are now */
+  assert_int_equal(chdir(was), 0);
+  jr_litter_forget(l, first);
+  memset(longer, 'x', sizeof longer - 1);
+  longer[sizeof longer - 1] = '\0';
+  assert_int_equal(jr_litter_add(l, longer, &third), UV_ENAMETOOLONG);
+  for (int i = 0; i < JR_LITTER_NAMES - 1; i++)
+    assert_int_equal(jr_litter_add(l, "/nonexistent/file", &third), 0);
+  assert_int_equal(jr_litter_add(l, "/nonexistent/file", &third), UV_EAGAIN);
+  jr_warden_close(&w);
+  snprintf(path, sizeof path, "%s/kept", dir);
+  assert_true(is_there(path));
+  unlink(path);
+  snprintf(path, sizeof path, "%s/gone", dir);
+  assert_false(is_there(path));
+  rmdir(dir);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -303,6 +343,7 @@ int main(void) {
       TEST(test_places_are_given_and_taken_back),
       TEST(test_a_killed_warden_is_replaced),
       TEST(test_the_child_enters_itself),
+      TEST(test_litter_is_removed_and_what_was_forgotten_is_not),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

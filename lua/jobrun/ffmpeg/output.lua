@@ -4,8 +4,9 @@
 -- An output is written as `DIR/.NAME.jobrun-PID-N.EXT` in its own directory. When the run has
 -- succeeded it is flushed to the disk and renamed, so nobody ever sees half a file under the real
 -- name, and an input that is also the output (through a symbolic link, say) is not destroyed while
--- it is read. When it has failed it is removed. A process that was killed could not do that: the next
--- run that writes the same output removes what dead processes left.
+-- it is read. When it has failed it is removed. If jobrun is killed its warden does that, as soon as
+-- ffmpeg is gone; and what is left all the same (a power cut) goes with the next run that writes the
+-- same output.
 --
 -- This is not done for urls and raw names, for what is not a regular file (/dev/null, a pipe), and
 -- for the formats that write several files (hls, dash, segment, numbered images).
@@ -14,6 +15,7 @@
 
 local argv = require "jobrun.ffmpeg.argv"
 local check = require "jobrun.check"
+local core = require "jobrun.core.proc"
 local err = require "jobrun.core.error"
 local fs = require "jobrun.fs"
 
@@ -128,6 +130,7 @@ end
 ---@field path? string as our own calls name it; nil for urls and raw names
 ---@field temporary? string the same of the file that is renamed in the end
 ---@field written string the name that ffmpeg gets
+---@field litter? integer the temporary file goes if we are killed
 ---@field exists? boolean there was a file
 ---@field mtime? number of that
 ---@field device? boolean it is no regular file
@@ -227,6 +230,19 @@ function M.prepare(plan, overwrite, cwd)
   return targets, false
 end
 
+---From now on the temporary files go if we are killed.
+---@param targets jobrun.ffmpeg.Target[]
+function M.guard(targets)
+  for _, target in ipairs(targets) do
+    if target.temporary then target.litter = core.litter(target.temporary) end
+  end
+end
+
+local function forget(target)
+  if target.litter then core.forget_litter(target.litter) end
+  target.litter = nil
+end
+
 ---May ffmpeg replace what it finds (-y)? Under temporary names nothing can be there, and a device
 ---always is.
 ---@param targets jobrun.ffmpeg.Target[]
@@ -268,6 +284,7 @@ end
 function M.commit(targets, overwrite)
   for _, target in ipairs(targets) do
     if target.temporary and fs.exists(target.temporary) then rename(target, overwrite) end
+    forget(target)
   end
 end
 
@@ -288,6 +305,7 @@ end
 function M.discard(targets)
   for _, target in ipairs(targets) do
     if target.temporary then pcall(fs.remove, target.temporary) end
+    forget(target)
   end
 end
 

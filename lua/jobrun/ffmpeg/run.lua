@@ -153,6 +153,7 @@ end
 ---Starts ffmpeg. Raises kind not_found, permission or spawn.
 function Run:start()
   if not self.process then self:describe() end
+  if not self.own.keep_partial then output.guard(self.targets) end
   local ok, e = pcall(self.process.start, self.process)
   if not ok then failure.raise_spawn("ffmpeg", e, self.argv) end
   if self.own.progress and not self.bar then self.bar = terminal.bar(self:label()) end
