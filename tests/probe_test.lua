@@ -67,7 +67,7 @@ function test_failures_have_the_kinds_of_ffmpeg()
   lu.assertEquals(error_of(probe, "/nope.mp4").kind, "not_found")
   local e = error_of(probe, helper.clip "garbage.bin")
   lu.assertEquals(e.kind, "invalid_data")
-  lu.assertStrMatches(tostring(e), "probe: .*Invalid data found when processing input %(exit 1%)")
+  lu.assertStrMatches(e.message, "probe: .*Invalid data found when processing input %(exit 1%)")
   e = error_of(probe, helper.clip "cut.mp4")
   lu.assertEquals({ e.kind, e.reason }, { "invalid_data", "moov atom not found" })
   lu.assertEquals(error_of(probe, { url = "http://127.0.0.1:1/x", protocols = { "http",
