@@ -9,6 +9,7 @@ local MODULES = { -- the module's table is the word
   jobs = "jobrun.jobs",
   fs = "jobrun.fs",
   on = "jobrun.on",
+  json = "jobrun.json",
   log = "jobrun.log",
   error_object = "jobrun.core.error",
   check = "jobrun.check",

@@ -1,5 +1,5 @@
 --- What a worker's Lua state has beside the standard library: `require` with the script's paths, `print`,
---- `log`, `sleep` (which blocks the thread), the time. The words that need a task are there too, to
+--- `log`, `json`, `sleep` (which blocks the thread), the time. The words that need a task are there too, to
 --- say so when they are used.
 ---
 --- Loaded once in each worker's state, before anything else; the module "jobrun" is this one's words there.
@@ -45,7 +45,7 @@ setmetatable(package.preload, {
 
 -- ---- words -------------------------------------------------------------------------------------
 
-local HERE = { log = true, env = true, check = true, error_object = true }
+local HERE = { log = true, env = true, json = true, check = true, error_object = true }
 
 -- sleep blocks this thread; it raises kind "cancelled" as soon as nobody waits for the call any more.
 local words = { now = worker.now, monotonic = worker.monotonic, sleep = worker.sleep }
