@@ -1,11 +1,11 @@
-/* Time: one heap of deadlines behind one timerfd, and the virtual clock.
+/* Time: two dials, each a heap of deadlines behind one timerfd, and the virtual clock.
  *
  * Two readings. The *steady* clock (CLOCK_BOOTTIME: it counts a suspended machine's sleep and no
  * step of the wall clock moves it) drives sleeps, timeouts and intervals; the *wall* clock says
- * what time it is for people. Both in nanoseconds, signed 64 bits.
+ * what time it is for people, and drives jobs of the calendar. Both in nanoseconds, signed 64 bits.
  *
- * One timerfd stands for the earliest deadline and is set once per turn of the loop, only when
- * that deadline changed: with nothing due there is no wake-up. A timer never fires early.
+ * A timerfd stands for the earliest deadline of its dial and is set once per turn of the loop, only
+ * when that deadline changed: with nothing due there is no wake-up. A timer never fires early.
  *
  * With the virtual clock nothing waits: when no task is ready and no real operation (child, worker,
  * socket) is open, time jumps to the next deadline. The wall clock goes along. While an operation
@@ -18,6 +18,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <uv.h>
 
@@ -35,25 +36,36 @@ typedef struct jr_timer {
   void (*fire)(struct jobrun *rt, struct jr_timer *timer);
 } jr_timer;
 
-typedef struct jr_clock {
+typedef struct jr_dial {
   jr_heap heap;
   uv_poll_t poll;
-  int fd;           /* the timerfd */
-  int64_t armed_ns; /* what the timerfd stands at; INT64_MAX = off */
+  int fd;           /* the timerfd; -1 where there is none (yet) */
+  clockid_t id;     /* what it goes by */
+  int64_t armed_ns; /* the deadline it stands at; INT64_MAX = off */
   int64_t rang_ns;  /* when it last went off */
+} jr_dial;
+
+typedef struct jr_clock {
+  jr_dial steady, wall;
   bool is_virtual;
-  int64_t virtual_ns; /* the steady clock's reading when virtual */
-  int64_t epoch_ns;   /* virtual: wall = epoch + steady */
+  int64_t virtual_ns;  /* the steady clock's reading when virtual */
+  int64_t epoch_ns;    /* virtual: wall = epoch + steady */
+  int64_t distance_ns; /* wall - steady, when that was last looked at */
+  /* The wall clock was set, by a second or more; called while there are deadlines on it. */
+  void (*on_step)(struct jobrun *rt, int64_t by_ns);
 } jr_clock;
+
+/* Before anything else: opens nothing, cannot fail. */
+void jr_clock_init(struct jobrun *rt);
 
 /* Opens the clock on rt->loop. With `is_virtual` the wall clock starts at `epoch_ns`. 0 or a
  * negative status with nothing left open. */
 int jr_clock_open(struct jobrun *rt, bool is_virtual, int64_t epoch_ns);
 
-/* Closes the poll handle (asynchronously: turn the loop once more) and the timerfd. */
+/* Closes the poll handles (asynchronously: turn the loop once more) and the timerfds. */
 void jr_clock_close(struct jobrun *rt);
 
-/* Frees the heap, after the loop let go of the handle. */
+/* Frees the heaps, after the loop let go of the handles. */
 void jr_clock_fini(struct jobrun *rt);
 
 int64_t jr_clock_now(const struct jobrun *rt);  /* steady, ns */
@@ -66,10 +78,23 @@ int jr_timer_start(struct jobrun *rt, jr_timer *timer, int64_t due_ns);
 /* Never fails; a stopped timer is left alone. */
 void jr_timer_stop(struct jobrun *rt, jr_timer *timer);
 
+/* The same on the wall clock: `due_ns` since 1970 UTC. Each timer belongs to one of the dials; also
+ * what opening a timerfd gives. */
+int jr_wall_timer_start(struct jobrun *rt, jr_timer *timer, int64_t due_ns);
+void jr_wall_timer_stop(struct jobrun *rt, jr_timer *timer);
+
+/* True while any timer runs. */
+bool jr_clock_has_deadline(const struct jobrun *rt);
+
+/* Of the virtual clock: sets the wall clock forward or back; lets time pass at once, as it does
+ * while a machine is suspended (what is due meanwhile is late). */
+void jr_clock_step(struct jobrun *rt, int64_t by_ns);
+void jr_clock_skip(struct jobrun *rt, int64_t ns);
+
 /* Fires what is due. Under the virtual clock with `jump`, first moves to the earliest deadline. */
 void jr_clock_run_due(struct jobrun *rt, bool jump);
 
-/* Sets the timerfd to the earliest deadline; called before the loop blocks. */
+/* Sets the timerfds to the earliest deadlines; called before the loop blocks. */
 void jr_clock_arm(struct jobrun *rt);
 
 #endif

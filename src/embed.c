@@ -302,9 +302,8 @@ int jobrun_backend_timeout(jobrun *rt) {
 /* ---- jobs ----------------------------------------------------------------------------------- */
 
 static int64_t next_wall(const jr_job *job) {
-  jobrun *rt = job->jobs->rt;
   int64_t next = jr_job_next_ns(job);
-  return next == JR_NEVER ? 0 : jr_clock_wall(rt) + (next - jr_clock_now(rt));
+  return next == JR_NEVER ? 0 : next;
 }
 
 static int show_job(const jr_job *job, int (*fn)(void *data, const jobrun_job *job), void *data) {

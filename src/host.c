@@ -215,8 +215,8 @@ int jobrun_new(jobrun **out, const jobrun_opts *opts) {
     return UV_ENOMEM;
   }
   rt->host = h;
-  rt->clock.fd = -1;
   adopt_opts(rt, &o);
+  jr_clock_init(rt);
   jr_life_init(rt);
   atomic_init(&h->asked_grace_ns, -1);
   h->main_ref = h->life_ref = LUA_NOREF;

@@ -17,9 +17,12 @@
 #include "label.h"
 #include "list.h"
 #include "rt.h"
+#include "rule.h"
 #include "run.h"
 #include "task.h"
 #include "when.h"
+#include "window.h"
+#include "zones.h"
 
 typedef struct jr_jobs jr_jobs;
 typedef struct jr_job jr_job;
@@ -33,8 +36,35 @@ typedef enum jr_overlap {
   JR_OVERLAP_ALLOW   /* up to `limit` runs at once; more are skipped */
 } jr_overlap;
 
+/* Due times that passed while nothing could start: the loop was busy, the machine slept, its clock
+ * was set forward. */
+typedef enum jr_catchup {
+  JR_CATCHUP_ONCE, /* one run, for the latest of them */
+  JR_CATCHUP_NONE, /* no run, where the latest is late too */
+  JR_CATCHUP_ALL   /* a run for each, one after another */
+} jr_catchup;
+
+/* A run that failed is tried again, with the same id and the next number of attempt. */
+typedef struct jr_retry {
+  uint32_t attempts; /* in all; 0 and 1: none but the first */
+  int64_t backoff_ns, max_ns;
+  double factor; /* from one pause to the next */
+  double jitter; /* each pause is drawn from (1 ± jitter) of it */
+  bool cross;    /* also beyond the next planned run */
+} jr_retry;
+
 /* What a declaration says beside its interval. Most say nothing: jr_policy_default. */
 typedef struct jr_policy {
+  const jr_rule *rule; /* of a job of the calendar; borrowed, lives as long as the policy */
+  int64_t start_ns;    /* of an interval: steady; where its grid begins (.from); 0: now */
+  int64_t till_ns;     /* wall; no due time after it; 0: no end */
+  jr_window window;    /* of an interval: on the wall of `zone` */
+  const jr_zone *zone;
+  int64_t grace_ns; /* a run that would start later than that is skipped; 0: never */
+  jr_retry retry;
+  uint32_t most_caught; /* how many JR_CATCHUP_ALL starts at most; 0: no limit */
+  int64_t catch_ns;     /* and how far back; 0: no limit */
+  uint8_t catchup;      /* jr_catchup */
   int64_t spread_ns;  /* each interval is drawn from [period, period + spread]; 0 = a fixed grid */
   int64_t jitter_ns;  /* each start is up to this much behind the grid; never accumulates */
   int64_t timeout_ns; /* a run is cancelled after it; 0 = never */
@@ -66,9 +96,11 @@ struct jr_job {
   jr_when when;
   const jr_policy *policy; /* borrowed from the declaration */
   jr_label label;
-  int64_t grid_ns;   /* the latest planned instant, without its jitter; steady */
+  /* These are of the job's own clock: the wall clock where it has a rule, else the steady one. */
+  int64_t grid_ns;   /* the latest planned instant, without its jitter */
   int64_t due_ns;    /* when the timer goes off, or when it went off; JR_NEVER = no next run */
   int64_t queued_ns; /* the due time of the run that waits for the present one; JR_NEVER = none */
+  int64_t caught_ns, catch_until_ns;  /* JR_CATCHUP_ALL: from here to there is to be caught up */
   int64_t last_start_ns, last_end_ns; /* wall; 0 = not yet */
   int64_t quiet_until_ns;             /* no line about skipped or missed runs before that */
   uint64_t runs_started, failed, skipped, missed;
@@ -83,23 +115,34 @@ struct jr_job {
 
 /* One run, from the decision to start it to its end. */
 struct jr_run {
-  jr_list link; /* job->runs */
+  jr_list link;    /* job->runs */
+  jr_list waiting; /* jobs->waiting */
   jr_watch watch;
   jr_timer deadline;
   jr_job *job;
-  jr_task *task;
-  int64_t due_ns, started_ns; /* steady */
+  jr_task *task;      /* NULL while it waits to be tried again */
+  int64_t due_ns;     /* of the job's own clock */
+  int64_t started_ns; /* steady; of this attempt */
   jr_run_record record;
   bool begun; /* its task has had the processor */
   bool timed_out;
-  bool ends_job; /* its function returned jobs.CANCEL */
+  bool ends_job;    /* its function returned jobs.CANCEL */
+  bool is_reported; /* its failure is in the log */
+  jr_chain watches; /* jr_run_watch: who waits for its end */
 };
+
+/* Calls `on_end` on the loop thread when the run is over, its attempts included. */
+typedef struct jr_run_watch {
+  jr_link link;
+  void (*on_end)(struct jr_run_watch *watch, const jr_run *run);
+} jr_run_watch;
+void jr_run_watch_start(jr_run *run, jr_run_watch *watch); /* jr_chain_remove stops it */
 
 typedef enum jr_job_event {
   JR_JOB_START,
   JR_JOB_END,
   JR_JOB_ERROR,
-  JR_JOB_SKIP,
+  JR_JOB_SKIP, /* due times that did not run */
   JR_JOB_LATE,
   JR_JOB_TIMEOUT,
   JR_JOB_EVENTS
@@ -110,7 +153,7 @@ typedef struct jr_job_news {
   jr_job_event event;
   jr_job *job;
   const jr_run_record *record; /* of a skip: due_ns alone is set */
-  const char *reason;          /* of a skip: "overlap" or "missed" */
+  const char *reason;          /* of a skip: "overlap", "missed" or "late" */
   int64_t count;               /* of a skip: how many due times */
   lua_State *error;            /* of an error: has the error value on top; else NULL */
 } jr_job_news;
@@ -129,6 +172,7 @@ struct jr_jobs {
   jr_run_sink sink;
   jr_run_ring ring; /* the sink until another one is set */
   jr_list all;      /* jobs that have not ended */
+  jr_list waiting;  /* runs that wait to be tried again: jr_run.waiting */
   jr_job **due;     /* those whose time has come; room for all */
   uint32_t due_len, due_cap;
   bool due_sorted;
@@ -145,8 +189,9 @@ int jr_jobs_open(jobrun *rt, const jr_jobs_hooks *hooks, jr_jobs **out);
 /* The runtime's trade, borrowed; NULL before it was opened. */
 jr_jobs *jr_jobs_find(jobrun *rt);
 
-/* Takes up a job (zeroed but for label, policy, anchor_ref and wants_run) with a grid of
- * `period_ns` that starts now. 0, or UV_ENOMEM with nothing changed. */
+/* Takes up a job (zeroed but for label, policy, anchor_ref and wants_run) by its policy's rule, or
+ * with a grid of `period_ns` that starts now. 0; JR_EUSAGE where it would never run; UV_ENOMEM or
+ * what a timerfd gives; then with nothing changed. */
 int jr_job_add(jr_jobs *jobs, jr_job *job, int64_t period_ns);
 
 /* No further run. One that goes on ends by itself. A job that has ended is left alone. */
@@ -169,10 +214,18 @@ void jr_job_name(const jr_job *job, char *name, size_t size);
 /* "scheduled", "running", "paused", "done", "cancelled". */
 const char *jr_job_state_name(const jr_job *job);
 
-/* Steady time of the next planned run; JR_NEVER if there is none. */
+/* Wall time of the next planned run; JR_NEVER if there is none. */
 int64_t jr_job_next_ns(const jr_job *job);
 
-/* First thing in a run's task: notes the start and arms its time limit. 0 or UV_ENOMEM. */
+/* The job's own clock: the wall clock where it has a rule, else the steady one. */
+int64_t jr_job_now(const jr_job *job);
+
+/* For runs.c: the job has ended; a run of it has. */
+void jr_job_end(jr_job *job, jr_job_state state);
+void jr_job_go_on(jr_job *job);
+
+/* First thing in the task of an attempt: notes the start and arms its time limit. 0 or UV_ENOMEM.
+ */
 int jr_run_begin(jr_run *run);
 
 #endif

@@ -1,4 +1,4 @@
-/* Runs that somebody started and wants to see ended: each member watches a run's task.
+/* Runs that somebody started and wants to see ended: each member watches a run.
  *
  * SPDX-License-Identifier: MIT */
 #include "lib_batch.h"
@@ -22,22 +22,21 @@ typedef struct batch {
 
 typedef struct member {
   jr_list link;
-  jr_watch watch;
+  jr_run_watch watch;
   batch *batch;
 } member;
 
 static void member_free(member *m) {
-  jr_watch_stop(&m->watch);
+  jr_chain_remove(&m->watch.link);
   jr_list_remove(&m->link);
   jr_mem_free(&m->batch->rt->mem, m, sizeof *m);
 }
 
-static void on_member_end(jr_watch *watch, jr_task *task, lua_State *L) {
-  (void)L;
+static void on_member_end(jr_run_watch *watch, const jr_run *run) {
   member *m = jr_container_of(watch, member, watch);
   batch *b = m->batch;
   b->ended++;
-  if (task->state != JR_TASK_DONE) b->failed++;
+  if (run->record.outcome != JR_RUN_OK) b->failed++;
   member_free(m);
   if (jr_list_is_empty(&b->members)) jr_wake(&b->wait, 0);
 }
@@ -75,13 +74,13 @@ int jr_batch_start(lua_State *L) {
   jr_job *job = jr_job_check(L, 2);
   jr_run *run;
   jr_job_check_status(L, job, "run_all", jr_job_start(job, &run));
-  if (is_within(b->rt->cur, run->task)) return 0;
+  if (run->task && is_within(b->rt->cur, run->task)) return 0;
   member *m = jr_mem_zalloc(&b->rt->mem, sizeof *m);
   if (!m) return jr_raise_status(L, "run_all", UV_ENOMEM);
   m->batch = b;
   m->watch.on_end = on_member_end;
   jr_list_append(&b->members, &m->link);
-  jr_watch_start(run->task, &m->watch);
+  jr_run_watch_start(run, &m->watch);
   return 0;
 }
 

@@ -50,11 +50,10 @@ static void push_name(lua_State *L, const jr_job *job) {
 /* The wall time of the job's next run, nil if none is planned. */
 static void push_next_run(lua_State *L, const jr_job *job) {
   int64_t next = jr_job_next_ns(job);
-  jobrun *rt = jr_of(L);
   if (next == JR_NEVER)
     lua_pushnil(L);
   else
-    jr_push_seconds(L, jr_clock_wall(rt) + (next - jr_clock_now(rt)));
+    jr_push_seconds(L, next);
 }
 
 enum job_field {

@@ -303,7 +303,7 @@ static int jobs_idle(lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
-  int64_t left = first - jr_clock_now(jr_of(L));
+  int64_t left = first - jr_clock_wall(jr_of(L));
   jr_push_seconds(L, left > 0 ? left : 0);
   return 1;
 }

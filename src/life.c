@@ -209,7 +209,7 @@ static void turn(jobrun *rt) {
     bool moved = life_step(rt);
     if (moved) continue;
     if (rt->ready_first && !more) continue; /* life_step made a task: it runs before time jumps */
-    if (more || !rt->clock.is_virtual || rt->operations || !jr_heap_first(&rt->clock.heap)) return;
+    if (more || !rt->clock.is_virtual || rt->operations || !jr_clock_has_deadline(rt)) return;
     if ((int64_t)uv_hrtime() >= end_ns) {
       uv_async_send(&rt->post); /* come back after the poll */
       return;

@@ -201,7 +201,7 @@ typedef struct door {
   long left; /* requests until one fails; < 0: none does */
   long requests, blocks;
   size_t bytes;
-  bool failed;
+  _Atomic bool failed; /* read while workers still run */
 } door;
 
 static bool refuses(door *d) {
