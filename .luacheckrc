@@ -1,7 +1,7 @@
 std = "lua54"
 max_line_length = 128
 stds.jobrun = { read_globals = {
-  "after", "all", "blocking", "channel", "cron", "current", "env", "event", "every", "exec", "executor", "ffmpeg", "fs", "http",
+  "after", "all", "blocking", "channel", "clock", "cron", "current", "env", "event", "every", "exec", "executor", "ffmpeg", "fs", "http",
   "jobs", "json", "limit", "log", "map", "metrics", "monotonic", "mutex", "now", "on", "once", "pipeline", "probe", "queue", "race",
   "scope", "semaphore", "sh", "shield", "sleep", "spawn", "stage", "store", "timeout", "yield", "encode_segments",
 } }

@@ -11,8 +11,8 @@ CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOU
 PURE   = list tune status mem heap buf json log ptrmap lines tail ffline rmtree duration label civil stamp tzrule tz zones wall cron cronline cronwords calendar hourly window rule when run spawn litter warden
 HEART  = clock task rt post glue failure wait cradle join co dump watchdog
 WAITS  = names code value pack unpack worker pool work stream
-TRADES = jobs plan runs jobnews proc fs fswatch
-LIBS   = lib_duration lib_task lib_sync lib_host lib_work lib_handle lib_follow lib_pipes lib_proc lib_terminal fields lib_run lib_job lib_batch lib_jobs lib_fs lib_luv lib_json lib
+TRADES = zonebook jobs plan runs jobnews proc fs fswatch
+LIBS   = lib_duration lib_task lib_sync lib_host lib_work lib_handle lib_follow lib_pipes lib_proc lib_terminal fields lib_run lib_job lib_batch lib_rule lib_policy lib_jobs lib_fs lib_luv lib_json lib
 DOOR   = jobrun life host embed
 FLOORS = $(PURE) $(HEART) $(WAITS) $(TRADES) $(LIBS) $(DOOR)
 

@@ -11,6 +11,7 @@ local MODULES = { -- the module's table is the word
   on = "jobrun.on",
   json = "jobrun.json",
   log = "jobrun.log",
+  clock = "jobrun.clock",
   error_object = "jobrun.core.error",
   check = "jobrun.check",
 }
@@ -18,6 +19,8 @@ local MODULES = { -- the module's table is the word
 local FIELDS = { -- the word is a field of the module's table
   every = "jobrun.every",
   after = "jobrun.every",
+  cron = "jobrun.every",
+  once = "jobrun.every",
   spawn = "jobrun.task",
   sleep = "jobrun.task",
   yield = "jobrun.task",

@@ -35,7 +35,9 @@
 #include "mem.h"
 #include "plan.h"
 #include "runs.h"
+#include "stamp.h"
 #include "status.h"
+#include "zonebook.h"
 
 enum { KEPT_RUNS = 512, FIRST_DUE_CAP = 16 };
 
@@ -338,6 +340,30 @@ static void on_step(jobrun *rt, int64_t by_ns) {
   }
 }
 
+/* ---- a zone changed -------------------------------------------------------------------------- */
+
+static void tell_move(const jr_job *job, int64_t before) {
+  char from[JR_STAMP_TEXT], to[JR_STAMP_TEXT] = "none";
+  jr_stamp_format(jr_floor_div(before, JR_SEC), 0, from);
+  if (job->due_ns != JR_NEVER) jr_stamp_format(jr_floor_div(job->due_ns, JR_SEC), 0, to);
+  jr_job_logf(job, JR_LOG_INFO, "the next run was at %s and is at %s", from, to);
+}
+
+static void on_zone(jobrun *rt, const jr_zone *zone) {
+  jr_jobs *jobs = jr_jobs_find(rt);
+  JR_LIST_EACH_SAFE (it, &jobs->all) {
+    jr_job *job = jr_container_of(it, jr_job, link);
+    const jr_rule *rule = job->when.rule;
+    if ((rule ? rule->zone : job->policy->zone) != zone || job->due_ns == JR_NEVER) continue;
+    int64_t before = job->due_ns;
+    if (rule) job->grid_ns = jr_job_now(job);
+    jr_plan_next(job, jr_job_now(job));
+    if (rule && job->due_ns != before) tell_move(job, before);
+    if (job->due_ns != JR_NEVER && !job->due_place) arm_or_mark(job);
+    if (job->due_ns == JR_NEVER) end_without_run(job);
+  }
+}
+
 /* ---- life ---------------------------------------------------------------------------------- */
 
 int64_t jr_job_next_ns(const jr_job *job) {
@@ -429,6 +455,9 @@ jr_jobs *jr_jobs_find(jobrun *rt) {
 }
 
 int jr_jobs_open(jobrun *rt, const jr_jobs_hooks *hooks, jr_jobs **out) {
+  jr_zonebook *book;
+  int status = jr_zonebook_get(rt, &book);
+  if (status < 0) return status;
   jr_jobs *jobs = jr_mem_zalloc(&rt->mem, sizeof *jobs);
   if (!jobs) return UV_ENOMEM;
   jobs->trade =
@@ -443,6 +472,7 @@ int jr_jobs_open(jobrun *rt, const jr_jobs_hooks *hooks, jr_jobs **out) {
   jobs->sink = jr_run_ring_sink(&jobs->ring);
   jr_list_append(&rt->trades, &jobs->trade.link);
   rt->clock.on_step = on_step;
+  book->on_change = on_zone;
   *out = jobs;
   return 0;
 }

@@ -29,6 +29,17 @@ static int host_is_virtual(lua_State *L) {
   return 1;
 }
 
+/* skip(ns), step(ns): of the virtual clock, see clock.h */
+static int host_skip(lua_State *L) {
+  jr_clock_skip(jr_of(L), luaL_checkinteger(L, 1));
+  return 0;
+}
+
+static int host_step(lua_State *L) {
+  jr_clock_step(jr_of(L), luaL_checkinteger(L, 1));
+  return 0;
+}
+
 /* log(level, text) */
 static int host_log(lua_State *L) {
   int level = jr_log_level_from(luaL_checkstring(L, 1));
@@ -39,13 +50,16 @@ static int host_log(lua_State *L) {
   return 0;
 }
 
-static int count_fds(void) {
+/* Open descriptors, without those that come with a first use and stay: the wall clock's timerfd and
+ * the loop's inotify. */
+static int count_fds(const jobrun *rt) {
   DIR *dir = opendir("/proc/self/fd");
   if (!dir) return -1;
   int n = 0;
   while (readdir(dir)) n++;
   closedir(dir);
-  return n - 3; /* ".", ".." and the directory's own */
+  n -= 3; /* ".", ".." and the directory's own */
+  return n - (rt->clock.wall.fd >= 0) - (rt->loop->inotify_fd >= 0);
 }
 
 static void set_count(lua_State *L, const char *key, uint64_t value) {
@@ -60,7 +74,7 @@ static int host_stats(lua_State *L) {
   set_count(L, "tasks", rt->tasks);
   set_count(L, "operations", rt->operations);
   set_count(L, "children", rt->children);
-  set_count(L, "fds", (uint64_t)count_fds());
+  set_count(L, "fds", (uint64_t)count_fds(rt));
   set_count(L, "memory", rt->mem.used);
   set_count(L, "shared", atomic_load(&rt->mem.shared));
   set_count(L, "spawned", rt->spawned);
@@ -93,14 +107,11 @@ static int host_fail(lua_State *L) {
 }
 
 int jr_open_host(lua_State *L) {
-  static const luaL_Reg functions[] = {{"now", host_now},
-                                       {"monotonic", host_monotonic},
-                                       {"is_virtual", host_is_virtual},
-                                       {"log", host_log},
-                                       {"stats", host_stats},
-                                       {"exit", host_exit},
-                                       {"fail", host_fail},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"now", host_now},     {"monotonic", host_monotonic}, {"is_virtual", host_is_virtual},
+      {"skip", host_skip},   {"step", host_step},           {"log", host_log},
+      {"stats", host_stats}, {"exit", host_exit},           {"fail", host_fail},
+      {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

@@ -14,12 +14,12 @@
 #include "jobs.h"
 #include "lib_batch.h"
 #include "lib_job.h"
+#include "lib_policy.h"
 #include "lib_run.h"
 #include "rt.h"
+#include "status.h"
 
 int jr_open_jobs(lua_State *L);
-
-#define POLICY_META "jobrun.policy"
 
 static const char jobs_key;      /* registry: lightuserdata jr_jobs */
 static const char listeners_key; /* registry: {[event + 1] = {function, …}} */
@@ -149,30 +149,6 @@ static int jobs_on(lua_State *L) {
 
 /* ---- declaring ----------------------------------------------------------------------------- */
 
-static bool has_flag(lua_State *L, int arg, char flag) {
-  return strchr(luaL_checkstring(L, arg), flag);
-}
-
-/* policy(flags, times, timeout, spread, jitter, overlap, limit) → the policy of a job that has one;
- * times in ns, all checked by the caller. flags: n = now, e = from the end, p = paused, j = the
- * jitter is the offset itself */
-static int jobs_policy(lua_State *L) {
-  jr_policy policy = {.now = has_flag(L, 1, 'n'),
-                      .from_end = has_flag(L, 1, 'e'),
-                      .paused = has_flag(L, 1, 'p'),
-                      .fixed_jitter = has_flag(L, 1, 'j'),
-                      .times = (uint64_t)luaL_optinteger(L, 2, 0),
-                      .timeout_ns = luaL_optinteger(L, 3, 0),
-                      .spread_ns = luaL_optinteger(L, 4, 0),
-                      .jitter_ns = luaL_optinteger(L, 5, 0),
-                      .overlap = (uint8_t)luaL_optinteger(L, 6, JR_OVERLAP_SKIP),
-                      .limit = (uint32_t)luaL_optinteger(L, 7, 1)};
-  jr_policy *out = lua_newuserdatauv(L, sizeof policy, 0);
-  *out = policy;
-  luaL_setmetatable(L, POLICY_META);
-  return 1;
-}
-
 enum { ADD_LABEL = 1, ADD_LINE, ADD_UNIT, ADD_PERIOD, ADD_POLICY, ADD_TAGS, ADD_FUNCTION };
 
 /* True if fn, called with `nargs` declared arguments, would see one more. */
@@ -219,13 +195,13 @@ static uint32_t count_repeats(lua_State *L, const jr_label *label, int64_t perio
 }
 
 /* add(label, line, unit, period, policy or nil, tags or nil, fn, ...) → job; nil if fn is no
- * function. label: the name (unit 0), or the source; unit as in `units`; period in ns */
+ * function, false if it would never run. label: the name (unit 0), or the source; unit as in
+ * `units`; period in ns */
 static int jobs_add(lua_State *L) {
   int nargs = lua_gettop(L) - ADD_FUNCTION;
   if (!lua_isfunction(L, ADD_FUNCTION)) return 0;
   int64_t period_ns = luaL_checkinteger(L, ADD_PERIOD);
-  const jr_policy *policy = &jr_policy_default;
-  if (!lua_isnil(L, ADD_POLICY)) policy = luaL_checkudata(L, ADD_POLICY, POLICY_META);
+  const jr_policy *policy = jr_policy_check(L, ADD_POLICY);
   push_extra(L, nargs);
   jr_job *job = jr_job_push_new(L, ADD_FUNCTION, ADD_LABEL, lua_gettop(L));
   job->policy = policy;
@@ -240,6 +216,10 @@ static int jobs_add(lua_State *L) {
   int status = jr_job_add(jobs_of(L), job, period_ns);
   if (status == 0) return 1;
   luaL_unref(L, LUA_REGISTRYINDEX, job->anchor_ref);
+  if (status == JR_EUSAGE) {
+    lua_pushboolean(L, false);
+    return 1;
+  }
   return jr_raise_status(L, "job", status);
 }
 
@@ -355,26 +335,19 @@ static void open_trade(lua_State *L) {
 }
 
 int jr_open_jobs(lua_State *L) {
-  static const luaL_Reg functions[] = {{"policy", jobs_policy},
-                                       {"add", jobs_add},
-                                       {"site", jobs_site},
-                                       {"list", jobs_list},
-                                       {"idle", jobs_idle},
-                                       {"runs", jobs_runs},
-                                       {"on", jobs_on},
-                                       {"batch", jr_batch_new},
-                                       {"start", jr_batch_start},
-                                       {"join", jr_batch_join},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"add", jobs_add},       {"site", jobs_site},
+                                       {"list", jobs_list},     {"idle", jobs_idle},
+                                       {"runs", jobs_runs},     {"on", jobs_on},
+                                       {"batch", jr_batch_new}, {"start", jr_batch_start},
+                                       {"join", jr_batch_join}, {NULL, NULL}};
   if (!jr_of(L))
     return jr_raise(L, "usage", 0, 1, "jobs are declared in the script, not in a blocking call");
   jr_job_meta(L);
   jr_run_meta(L);
   jr_batch_meta(L);
-  luaL_newmetatable(L, POLICY_META);
-  lua_pop(L, 1);
   open_trade(L);
   luaL_newlib(L, functions);
+  jr_policy_functions(L);
   lua_pushlightuserdata(L, (void *)(uintptr_t)&cancel_key);
   lua_setfield(L, -2, "CANCEL");
   push_units(L);

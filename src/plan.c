@@ -159,6 +159,7 @@ bool jr_plan_step(jr_job *job, int64_t by_ns) {
   if (rule && (by_ns > 0 || (is_fixed(rule) && by_ns > -A_DAY))) return false;
   int64_t now = jr_job_now(job);
   if (rule) job->grid_ns = now;
+  if (rule && by_ns <= -A_DAY) jr_rule_anchor(job->policy->rule, now, false);
   jr_plan_next(job, now);
   return true;
 }

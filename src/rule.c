@@ -101,6 +101,14 @@ static int64_t before(int64_t ns) {
   return ns == INT64_MIN ? ns : ns - 1;
 }
 
+void jr_rule_anchor(jr_rule *r, int64_t from_ns, bool is_from) {
+  int64_t second = jr_floor_div(from_ns, SECOND_NS);
+  if (r->kind == JR_RULE_HOURLY) jr_hourly_anchor(&r->as.hourly, r->zone->tz, second, is_from);
+  if (r->kind != JR_RULE_CALENDAR) return;
+  jr_calendar_anchor(&r->as.calendar, r->zone->tz, second, is_from);
+  if (r->as.calendar.times_len == 0) r->fraction_ns = (int32_t)(from_ns - second * SECOND_NS);
+}
+
 int64_t jr_rule_next(const jr_rule *r, int64_t after_ns) {
   int64_t after = max64(after_ns, before(r->from_ns));
   int64_t found = in_ns(r, jr_rule_next_second(r, second_until(r, after)));

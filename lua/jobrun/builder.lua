@@ -14,12 +14,14 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local calendar = require "jobrun.calendar"
 local check = require "jobrun.check"
 local core = require "jobrun.core.jobs"
 local duration = require "jobrun.core.duration"
 local err = require "jobrun.core.error"
 local host = require "jobrun.core.host"
 local life = require "jobrun.life"
+local policies = require "jobrun.policies"
 
 local select, setmetatable, type = select, setmetatable, type
 local add, site = core.add, core.site
@@ -27,13 +29,14 @@ local add, site = core.add, core.site
 local M = {}
 
 -- The slots of a builder; false where nothing was said.
-local N <const> = 1 -- the argument of every or after
+local N <const> = 1 -- the argument of every, after, cron or once
 local SOURCE <const>, LINE <const> = 2, 3 -- where it was said
 local UNIT <const> = 4 -- its number, as core.units has it
 local PERIOD <const> = 5 -- in ns
 local PENDING <const> = 6 -- the modifier that waits for its call
 local SAID <const> = 7 -- {modifier = value}
 local STATE <const> = 8 -- "done" or "refused"
+local WORD <const> = 9 -- the unit as it was said, where it is one of the calendar
 
 ---@class jobrun.Builder
 local meta = { __name = "builder" }
@@ -43,6 +46,7 @@ local LEAST_NS = 1000 -- the shortest interval
 
 -- Units as core.add knows them; the first three stand for default names without a word.
 local GIVEN <const>, AFTER <const>, NONE <const> = 0, 1, 2
+local CRON <const>, ONCE_AT <const> = -1, -2 -- sentences of these are told by their text
 local UNITS, UNIT_NS, WORDS = {}, {}, {} -- word → number; number → ns, word
 for word, unit in pairs(core.units) do
   UNITS[word], UNIT_NS[unit[1]], WORDS[unit[1]] = unit[1], unit[2], word
@@ -53,7 +57,8 @@ local NO_LIMIT = 0xffffffff
 
 -- `modifiers[word](b, …)` gives what was said, to be kept in SAID.
 local modifiers = {}
-local ONLY_EVERY = { now = true, times = true, to = true, from_end = true, overlap = true }
+local ONLY_EVERY = { to = true, from_end = true, at = true, on = true, day_of_month = true }
+local NOT_ONCE = { now = true, times = true, overlap = true, from = true, till = true, between = true }
 
 -- ---- what is still open -----------------------------------------------------------------------
 
@@ -61,10 +66,12 @@ local ONLY_EVERY = { now = true, times = true, to = true, from_end = true, overl
 local newest, unfinished, loading = nil, {}, not life.loaded
 
 ---The sentence so far, for messages: `every(2).seconds`.
+local BEGINS <const> = { [AFTER] = "after", [CRON] = "cron", [ONCE_AT] = "once" }
 local function describe(b)
   local unit = b[UNIT]
-  local text = ("%s(%s)"):format(unit == AFTER and "after" or "every", check.show(b[N]))
-  return WORDS[unit] and text .. "." .. WORDS[unit] or text
+  local text = ("%s(%s)"):format(BEGINS[unit] or "every", check.show(b[N]))
+  local word = b[WORD] or WORDS[unit]
+  return word and text .. "." .. word or text
 end
 
 -- A usage error about the sentence so far. With it the script was told: no need to say at the end of
@@ -133,19 +140,36 @@ local function set_period(b, unit_ns)
 end
 
 local function refuse_unit(b, word)
-  if WORDS[b[UNIT]] then refuse(b, ': a second unit, "%s"', word) end
+  if b[WORD] or WORDS[b[UNIT]] then refuse(b, ': a second unit, "%s"', word) end
   refuse(b, ' has its time already: no unit "%s" behind it', word)
 end
 
+-- Days and weeks in whole numbers go by the calendar: that is seen when the sentence is complete.
 local function set_unit(b, word, unit)
   if b[PERIOD] then refuse_unit(b, word) end
   b[UNIT] = unit
+  if calendar.units[word] then
+    b[WORD], b[SAID] = word, b[SAID] or {}
+  end
   if b[N] == 1 then
     b[PERIOD] = UNIT_NS[unit]
     return
   end
   if UNITS[word .. "s"] then refuse(b, ": Use %ss instead of %s", word, word) end
   set_period(b, UNIT_NS[unit])
+end
+
+-- Months, years and days of the week have no length in ns; the calendar's rule takes its place.
+local NOMINAL <const> = { month = 2629746 * SECOND, year = 31556952 * SECOND } -- on average
+local function set_calendar_unit(b, word)
+  if b[PERIOD] then refuse_unit(b, word) end
+  local plural = calendar.only_calendar[word]
+  if b[N] ~= 1 and type(plural) == "string" then
+    if plural == "once" then refuse(b, ".%s: there is every().%s only", word, word) end
+    refuse(b, ": Use %s instead of %s", plural, word)
+  end
+  b[WORD], b[SAID] = word, b[SAID] or {}
+  b[PERIOD] = NOMINAL[word:match "^(%a-)s?$"] or 604800 * SECOND
 end
 
 -- ---- modifiers --------------------------------------------------------------------------------
@@ -238,13 +262,22 @@ function modifiers.limit(_, name, n)
   return require("jobrun.limit").limit(name, n)
 end
 
+for word, modifier in pairs(calendar.modifiers(refuse)) do modifiers[word] = modifier end
+for word, modifier in pairs(policies.modifiers(refuse, span_ns)) do modifiers[word] = modifier end
+
 local words = { run = true } -- for "did you mean"
 for word in pairs(UNITS) do words[word] = true end
+for word in pairs(calendar.only_calendar) do words[word] = true end
 for word in pairs(modifiers) do words[word] = true end
 
 local function check_modifier(b, word)
   local said = b[SAID]
-  if b[UNIT] == AFTER and ONLY_EVERY[word] then refuse(b, " runs once: .%s is only for every", word) end
+  local kind = b[UNIT]
+  if (kind == AFTER or kind == ONCE_AT) and (ONLY_EVERY[word] or NOT_ONCE[word]) then
+    refuse(b, " runs once: .%s is only for every", word)
+  end
+  if kind == CRON and ONLY_EVERY[word] then refuse(b, ".%s: the line says when; that is only for every", word) end
+  if kind == AFTER and (word == "tz" or word == "dst") then refuse(b, ".%s: it goes by elapsed time", word) end
   if said and said[word] ~= nil and word ~= "tag" then refuse(b, ": .%s is there twice", word) end
 end
 
@@ -277,9 +310,17 @@ local function spread_of(b, to)
   return most - b[PERIOD]
 end
 
-local function jitter_of(b, jitter, name)
+-- The interval, or the distance between the next two times of a rule.
+local function distance_of(b, rule)
+  local first = rule and calendar.next(rule)
+  local second = first and calendar.next(rule, first)
+  if second then return second - first end
+  return rule and math.maxinteger or b[PERIOD]
+end
+
+local function jitter_of(b, jitter, name, rule)
   if not jitter then return 0 end
-  if jitter.ns >= b[PERIOD] then
+  if jitter.ns >= distance_of(b, rule) then
     refuse(b, ".jitter: expected less than the interval, got %s", duration.format(jitter.ns))
   end
   if not jitter.stable then return jitter.ns end
@@ -297,13 +338,47 @@ end
 local NOTHING <const> = {} -- was said
 local ONCE = core.policy("", 1) -- of a job from after about which nothing more was said
 
-local function policy_of(b, said)
+-- The parts of a policy that few jobs have.
+local function add_details(b, policy, said, rule)
+  if rule then
+    core.policy_rule(policy, rule)
+  else
+    local from, till, zone, opens, closes = calendar.span(b, said, refuse)
+    if zone then core.policy_span(policy, from, till, zone, opens, closes) end
+  end
+  local catchup, retry = said.catchup or NOTHING, said.retry
+  if said.grace or said.catchup then
+    core.policy_lateness(policy, said.grace or 0, catchup.policy or 0, catchup.max or 0, catchup.window or 0)
+  end
+  if retry then
+    core.policy_retry(policy, retry.n, retry.backoff, retry.max, retry.factor, retry.jitter, retry.cross)
+  end
+  return policy
+end
+
+local function policy_of(b, said, rule)
   local is_once = b[UNIT] == AFTER
-  if next(said) == nil then return is_once and ONCE or nil end
-  local spread, jitter = spread_of(b, said.to), jitter_of(b, said.jitter, said.named)
+  if next(said) == nil and not rule then return is_once and ONCE or nil end
+  local spread, jitter = spread_of(b, said.to), jitter_of(b, said.jitter, said.named, rule)
   local overlap = said.overlap or NOTHING
   local times = is_once and 1 or said.times
-  return core.policy(flags_of(said), times, said.timeout, spread, jitter, overlap.policy, overlap.limit)
+  local policy = core.policy(flags_of(said), times, said.timeout, spread, jitter, overlap.policy, overlap.limit)
+  return add_details(b, policy, said, rule)
+end
+
+-- The rule of the calendar that was said, or nil. A cron line may say an interval, or "once, now".
+local function rule_of(b, said)
+  local kind = b[UNIT]
+  if kind == ONCE_AT then return calendar.once_rule(b, b[N], said, refuse) end
+  if kind ~= CRON then return calendar.rule(b, b[WORD] or WORDS[kind], b[N], said, refuse) end
+  local rule, period = calendar.read_cron(b, b[N], said.named, refuse)
+  if rule == "every" then
+    b[PERIOD] = period
+  elseif rule == "reboot" then
+    b[PERIOD], said.now, said.times = 1, true, 1
+  else
+    return calendar.cron_rule(b, b[N], said, refuse)
+  end
 end
 
 local function limited(limit, fn)
@@ -312,13 +387,43 @@ local function limited(limit, fn)
   end
 end
 
+-- "every 2 weeks on mon, thu at 09:00", 'cron "30 2 * * *"'; nil where the interval tells it all.
+local function phrase(b, said)
+  local kind = b[UNIT]
+  if kind == CRON then return ('cron "%s"'):format(b[N]) end
+  if kind == ONCE_AT then return ("once %s"):format(b[N]) end
+  if not (said.at or said.on or said.day_of_month or calendar.only_calendar[b[WORD]]) then return nil end
+  local text = "every " .. (b[N] == 1 and "" or b[N] .. " ") .. (b[WORD] or WORDS[kind] or said.on and "week" or "month")
+  if said.on then text = text .. " on " .. calendar.days_text(said.on) end
+  if said.day_of_month then text = text .. " on day " .. calendar.dates_text(said.day_of_month) end
+  if said.at then text = text .. " at " .. table.concat(said.at.texts, ", ") end
+  return text
+end
+
+local phrases = {} -- made name → how many jobs were given it
+local function made_name(b, said)
+  local text = phrase(b, said)
+  if not text then return nil end
+  text = ("%s %s:%d"):format(text, b[SOURCE]:match "[^/]*$", b[LINE])
+  phrases[text] = (phrases[text] or 0) + 1
+  return phrases[text] > 1 and ("%s #%d"):format(text, phrases[text]) or text
+end
+
 local function add_with(b, said, fn, ...)
-  local policy, name = policy_of(b, said), said.named
-  if said.limit and type(fn) == "function" then fn = limited(said.limit, fn) end
-  if not name then return add(b[SOURCE], b[LINE], b[UNIT], b[PERIOD], policy, said.tag, fn, ...) end
-  check_name(b, name)
-  local job = add(name, b[LINE], GIVEN, b[PERIOD], policy, said.tag, fn, ...)
-  named[name] = job
+  if type(fn) ~= "function" then return nil end
+  local name = said.named
+  if name then check_name(b, name) end
+  local policy = policy_of(b, said, rule_of(b, said))
+  if said.limit then fn = limited(said.limit, fn) end
+  local text = name or made_name(b, said)
+  local job
+  if text then
+    job = add(text, b[LINE], GIVEN, b[PERIOD], policy, said.tag, fn, ...)
+  else
+    job = add(b[SOURCE], b[LINE], b[UNIT], b[PERIOD], policy, said.tag, fn, ...)
+  end
+  if job == false then refuse(b, " would never run: no time is left that it allows") end
+  if name then named[name] = job end
   return job
 end
 
@@ -350,6 +455,8 @@ function meta.__index(b, word)
   local unit = UNITS[word]
   if unit then
     set_unit(b, word, unit)
+  elseif calendar.only_calendar[word] then
+    set_calendar_unit(b, word)
   elseif modifiers[word] or word == "run" then
     check_modifier(b, word)
     b[PENDING] = word
@@ -371,6 +478,7 @@ local function apply(b, ...)
   local said = b[SAID] or {}
   b[SAID] = said
   said[word] = value
+  if word == "on" or word == "day_of_month" then b[PERIOD] = b[PERIOD] or 604800 * SECOND end
   return b
 end
 
@@ -413,7 +521,7 @@ function M.every(...)
   local n = ...
   if n == nil and select("#", ...) > 0 then check.fail("every(nil): expected a number of units or a duration") end
   local source, line = site()
-  local b = begin { n or n == nil and 1, source, line, NONE, false, false, false, false }
+  local b = begin { n or n == nil and 1, source, line, NONE, false, false, false, false, false }
   if n == nil or n == 1 then return b end
   if type(n) ~= "number" then
     set_period(b)
@@ -429,12 +537,77 @@ end
 ---@return jobrun.Builder
 function M.after(d)
   local source, line = site()
-  local b = begin { d or false, source, line, AFTER, false, false, {}, false }
+  local b = begin { d or false, source, line, AFTER, false, false, {}, false, false }
   local ns, wrong = nanoseconds(d, SECOND)
   if not ns then refuse(b, ": %s", wrong) end
   b[PERIOD] = math.max(ns, 1)
   if ns == 0 then b[SAID].now = true end
   return b
+end
+
+-- Modifiers as options: {tz = "Europe/Berlin", retry = {n = 3}, tag = {"a", "b"}, now = true}.
+local AS_TABLE <const> = { retry = true, dst = true }
+local function apply_options(b, opts)
+  local keys = {}
+  for word in pairs(opts) do keys[#keys + 1] = word end
+  table.sort(keys, function(x, y) return tostring(x) < tostring(y) end)
+  for _, word in ipairs(keys) do
+    local value = opts[word]
+    if type(word) ~= "string" or not modifiers[word] then
+      refuse(b, ": unknown option %s%s", check.show(word), check.hint(word, modifiers))
+    end
+    check_modifier(b, word)
+    b[PENDING] = word
+    if value == true then
+      apply(b)
+    elseif type(value) == "table" and not AS_TABLE[word] then
+      apply(b, table.unpack(value))
+    elseif value == false then
+      b[PENDING] = false
+    else
+      apply(b, value)
+    end
+  end
+end
+
+-- What follows the text of cron and once: options or a zone, a function, its arguments.
+local function finish(b, opts, fn, ...)
+  if opts then apply_options(b, opts) end
+  if fn == nil then return b end
+  return complete(b, fn, ...)
+end
+
+---A job that runs by a cron line.
+---@param line string
+---@param opts? table modifiers, as {tz = "Europe/Berlin", timeout = "10m"}
+---@param fn? function
+---@return jobrun.Job|jobrun.Builder
+function M.cron(line, opts, fn, ...)
+  local source, line_number = site()
+  local b = begin { line or false, source, line_number, CRON, false, false, {}, false, false }
+  if type(line) ~= "string" then refuse(b, ': expected a cron line such as "30 2 * * *"') end
+  b[PERIOD] = SECOND
+  local _, _, readings = calendar.read_cron(b, line, "checked again with the job's own name", refuse)
+  if readings then host.log("warn", ("%s: %s: %s"):format(place(b), describe(b), readings)) end
+  if type(opts) == "table" then return finish(b, opts, fn, ...) end
+  if opts ~= nil and type(opts) ~= "function" then
+    refuse(b, ": expected options or a function behind the line, got %s", check.show(opts))
+  end
+  return finish(b, nil, opts, fn, ...)
+end
+
+---A job that runs once, at a time of the wall clock.
+---@param moment string "2027-01-01 00:00", with or without an offset; "10:30", today or tomorrow
+---@param zone? string the zone it is meant in
+---@param fn? function
+---@return jobrun.Job|jobrun.Builder
+function M.once(moment, zone, fn, ...)
+  local source, line = site()
+  local b = begin { moment or false, source, line, ONCE_AT, false, false, {}, false, false }
+  b[PERIOD] = SECOND
+  calendar.moment(b, "once", moment, refuse)
+  if zone ~= nil and type(zone) ~= "function" then return finish(b, { tz = zone }, fn, ...) end
+  return finish(b, nil, zone, fn, ...)
 end
 
 return M

@@ -47,4 +47,22 @@ function M.after(d, fn, ...)
   return sentence(fn, ...)
 end
 
+---Declares a job by a cron line: `cron("*/5 * * * *", fn)`, `cron("30 2 * * *", {tz = "Europe/Berlin"}, fn)`.
+---Five fields, or six with the seconds first; names, ranges that wrap, steps, L, W, #, H, @daily and its like,
+---`@every 1h30m`, `@reboot`, `CRON_TZ=Zone` in front. Without the function it returns a builder. Lines without
+---`*`, `?` and `/` in seconds, minutes and hours are fixed times (of a gap its end, of an overlap the first);
+---the others go by the wall clock as it passes. (cron(8) of cronie has the same rule)
+---@param line string
+---@param opts? table modifiers: {tz=, named=, retry={n=3}, timeout="10m", tag={"a"}, …}
+---@param fn? function called as fn(..., run)
+---@return jobrun.Job|jobrun.Builder
+M.cron = builder.cron
+
+---Declares a job that runs once at a time of the wall clock: `once("2027-01-01 00:00", "Asia/Tokyo", fn)`.
+---@param moment string a date, a date and time (with an offset or without), or a time of today or tomorrow
+---@param zone? string
+---@param fn? function called as fn(..., run)
+---@return jobrun.Job|jobrun.Builder
+M.once = builder.once
+
 return M
