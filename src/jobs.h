@@ -55,10 +55,10 @@ typedef struct jr_retry {
 
 /* What a declaration says beside its interval. Most say nothing: jr_policy_default. */
 typedef struct jr_policy {
-  jr_rule *rule; /* of a job of the calendar; borrowed, lives as long as the policy */
-  int64_t start_ns;    /* of an interval: steady; where its grid begins (.from); 0: now */
-  int64_t till_ns;     /* wall; no due time after it; 0: no end */
-  jr_window window;    /* of an interval: on the wall of `zone` */
+  jr_rule *rule;    /* of a job of the calendar; borrowed, lives as long as the policy */
+  int64_t start_ns; /* of an interval: steady; where its grid begins (.from); 0: now */
+  int64_t till_ns;  /* wall; no due time after it; 0: no end */
+  jr_window window; /* of an interval: on the wall of `zone` */
   const jr_zone *zone;
   int64_t grace_ns; /* a run that would start later than that is skipped; 0: never */
   jr_retry retry;

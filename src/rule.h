@@ -46,8 +46,8 @@ typedef struct jr_rule {
   int64_t from_ns, till_ns;
 } jr_rule;
 
-/* Where a rule that counts begins to: at its declaration, or, with `is_from`, at a beginning that was
- * asked for. Needs the zone. Once more where the date turned out to be wrong. */
+/* Where a rule that counts begins to: at its declaration, or, with `is_from`, at a beginning that
+ * was asked for. Needs the zone. Once more where the date turned out to be wrong. */
 void jr_rule_anchor(jr_rule *rule, int64_t from_ns, bool is_from);
 
 /* The first instant strictly after `after_ns`, or JR_NEVER. */

@@ -150,7 +150,8 @@ end
 function test_a_paused_program_hears_that_its_jobrun_was_killed()
   local dir = testing.tmpdir()
   local h = exec.start { program, "-e", [[
-    local h = exec.start { "sh", "-c", "trap '' HUP; trap 'echo x >heard; exit' TERM; echo x >ready; while :; do sleep 0.02; done" }
+    local h = exec.start { "sh", "-c",
+      "trap '' HUP; trap 'echo x >heard; exit' TERM; echo x >ready; while :; do sleep 0.02; done" }
     while not fs.exists "ready" do sleep(0.01) end
     h:pause()
     fs.write("paused", "x")
