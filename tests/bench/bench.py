@@ -18,6 +18,7 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+FOLLOWERS = ("jobrun", "tail", "asyncio", "node", "fluent-ffmpeg", "libuv")
 RUN_LIMIT = 60  # seconds one run may take
 
 
@@ -75,6 +76,11 @@ def find_peers(tools):
         "lua5.4": have(["lua5.4", f"{HERE}/peers/lua_peer.lua"], "lua5.4"),
         "libuv": have([f"{tools}/uv_peer"], "libuv1-dev"),
     }
+    peers["fluent-ffmpeg"] = peers["node"]
+    if isinstance(peers["node"], list):
+        found = os.path.isdir(f"{tools}/node_modules/fluent-ffmpeg")
+        peers["fluent-ffmpeg"] = (["node", f"{HERE}/peers/fluent_peer.js"] if found
+                                  else "not installed: npm install --prefix build/bench fluent-ffmpeg")
     if isinstance(peers["luv"], list):
         probe = subprocess.run(["lua5.4", "-e", "require 'luv'"], stderr=subprocess.DEVNULL)
         if probe.returncode != 0:
@@ -116,7 +122,7 @@ class Programs:
         rows["libuv"] = self.with_args("libuv", "startup")
         return rows
 
-    def followers(self, bench, *command, labels=("jobrun", "tail", "asyncio", "node", "libuv")):
+    def followers(self, bench, *command, labels=FOLLOWERS):
         """Ways to follow ffmpeg: by its report (jobrun, tail, libuv) and by its stderr."""
         return {label: self.with_args(label, bench, *command) for label in labels}
 
@@ -131,8 +137,9 @@ class Programs:
         source = "testsrc2=size=160x120:rate=25:duration=0.3"
         bare = ["ffmpeg", "-nostdin", "-y", "-re", "-f", "lavfi", "-i", source, "-vcodec", "libx264"]
         bare += ["-preset", "ultrafast", "-threads", "1", output]
-        rows = {"bare ffmpeg": bare, **self.followers("report", *bare, labels=("jobrun", "tail", "libuv"))}
-        rows["jobrun"] = self.with_args("jobrun", "encode", source, output)
+        rows = {"bare ffmpeg": bare, **self.followers("report", *bare)}
+        for label in ("jobrun", "fluent-ffmpeg"):
+            rows[label] = self.with_args(label, "encode", source, output)
         return rows
 
 
@@ -219,7 +226,8 @@ class Load:
 def run_once(programs, command, env, load):
     """A dict of figures, or a sentence that says how it failed."""
     report = f"{programs.scratch}/measure"
-    env = {**os.environ, "UV_THREADPOOL_SIZE": "4", "LINEPROD": f"{programs.tools}/lineprod", **env}
+    env = {**os.environ, "UV_THREADPOOL_SIZE": "4", "LINEPROD": f"{programs.tools}/lineprod",
+           "NODE_PATH": f"{programs.tools}/node_modules", **env}
     begun = time.monotonic()
     process = subprocess.Popen([f"{programs.tools}/measure", report] + command, env=env, text=True,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
