@@ -17,9 +17,11 @@ local function after_loading()
   M.loaded = true
   if used "every" then require("jobrun.jobs").check_complete() end
   local on = used "on"
-  if not on then return end
-  on.started = true
-  for _, hook in ipairs(on.start_hooks) do hook() end
+  if on then
+    on.started = true
+    for _, hook in ipairs(on.start_hooks) do hook() end
+  end
+  if used "http" then require("jobrun.http").instance:check_served() end
 end
 
 local function before_end(why)

@@ -1,0 +1,129 @@
+--- Responses: what a handler returned, as {status, headers, body | stream | file}.
+---
+--- Names of header fields are kept in small letters, however they are written.
+--
+-- SPDX-License-Identifier: MIT
+
+local check = require "jobrun.check"
+local err = require "jobrun.core.error"
+local json = require "jobrun.core.json"
+
+local M = {}
+
+---@class jobrun.http.Response
+---@field status integer
+---@field headers table<string, string|string[]>
+---@field body string? its bytes
+---@field stream? fun(write: fun(bytes: string)) called to write them
+local Response = {}
+Response.__index = Response
+
+local headers_meta = {
+  __index = function(t, name)
+    return type(name) == "string" and rawget(t, name:lower()) or nil
+  end,
+  __newindex = function(t, name, value)
+    rawset(t, name:lower(), value)
+  end,
+}
+
+---@param status integer
+---@param content_type string?
+---@param body string?
+---@param headers? table<string, string|string[]>
+---@return jobrun.http.Response
+function M.new(status, content_type, body, headers)
+  local fields = setmetatable({ ["content-type"] = content_type }, headers_meta)
+  if headers then
+    for name, value in pairs(headers) do fields[name] = value end
+  end
+  return setmetatable({ status = status, headers = fields, body = body }, Response)
+end
+
+function M.is(value)
+  return getmetatable(value) == Response
+end
+
+---A JSON response.
+function M.json(status, value, headers)
+  return M.new(status, "application/json", json.encode(value), headers)
+end
+
+---Raises what ends a request with a status: `{"detail": detail}`. (see http.fail)
+function M.fail(status, detail, headers)
+  if math.type(status) ~= "integer" or status < 400 or status > 599 then
+    check.fail("http.fail: expected a status from 400 to 599, got %s", check.show(status))
+  end
+  error(err.new { kind = "http", message = ("%d: %s"):format(status, check.show(detail)), status = status, detail = detail,
+    headers = headers })
+end
+
+-- What is wrong with a response, found when no line of the script is to blame any more.
+local function refuse(fmt, ...)
+  error(err.new({ kind = "usage", message = fmt:format(...) }, 0), 0)
+end
+
+local REASONS = {
+  [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden", [404] = "Not Found", [405] = "Method Not Allowed",
+  [409] = "Conflict", [410] = "Gone", [413] = "Content Too Large", [415] = "Unsupported Media Type",
+  [416] = "Range Not Satisfiable", [422] = "Unprocessable Content", [429] = "Too Many Requests",
+  [500] = "Internal Server Error", [503] = "Service Unavailable",
+}
+
+---{"detail": …} with a status; the status's own words where there is no detail.
+function M.detail(status, detail, headers)
+  if detail == nil then detail = REASONS[status] or "Error" end
+  return M.json(status, { detail = detail }, headers)
+end
+
+local function of_value(status, value, headers)
+  local kind = type(value)
+  if value == nil then return M.new(status or 204, nil, nil, headers) end
+  if kind == "table" then return M.new(status or 200, "application/json", json.encode(value), headers) end
+  if kind == "string" then return M.new(status or 200, "text/plain; charset=utf-8", value, headers) end
+  if kind == "boolean" or kind == "number" or value == json.null then return M.json(status or 200, value, headers) end
+  refuse("a handler returned a %s: expected a table (JSON), a string (text), a response, or nothing", kind)
+end
+
+---The response of what a handler returned: `[status,] value [, headers]`.
+function M.of(first, second, third)
+  if getmetatable(first) == Response then return first end
+  if math.type(first) ~= "integer" then return of_value(nil, first, second) end
+  if first < 200 or first > 599 then
+    refuse("a handler returned %d as its first value: expected a status from 200 to 599", first)
+  end
+  if getmetatable(second) == Response then
+    second.status = first
+    return second
+  end
+  return of_value(first, second, third)
+end
+
+local function check_field(name, value)
+  if not name:find "^[%w!#$%%&'*+%-.^_`|~]+$" then refuse("header name %s is malformed", check.show(name)) end
+  if type(value) ~= "string" and type(value) ~= "number" then
+    refuse("header %s: expected a string, got %s", name, type(value))
+  end
+  value = tostring(value)
+  if value:find "[%c]" and value:find "[%z\1-\8\10-\31\127]" then
+    refuse("header %s: control characters are not allowed, got %s", name, check.show(value))
+  end
+  return value
+end
+
+---The header fields as a flat list {name, value, name, value, …}, checked; in order of names.
+---@return string[]
+function Response:fields()
+  local names, list = {}, {}
+  for name in pairs(self.headers) do names[#names + 1] = name end
+  if #names > 1 then table.sort(names) end
+  for _, name in ipairs(names) do
+    local value = self.headers[name]
+    for _, one in ipairs(type(value) == "table" and value or { value }) do
+      list[#list + 1], list[#list + 2] = name, check_field(name, one)
+    end
+  end
+  return list
+end
+
+return M
