@@ -147,6 +147,16 @@ function test_the_file_of_a_jobrun_ended_by_a_third_signal_goes_too()
   testing.wait_for(function() return is_empty(dir) end, 20)
 end
 
+function test_a_second_signal_cancels_and_leaves_nothing()
+  local dir = testing.tmpdir()
+  local h = start_encoding(dir)
+  h:signal "SIGTERM"
+  sleep(0.05)
+  h:signal "SIGTERM"
+  h:wait()
+  lu.assertTrue(is_empty(dir))
+end
+
 function test_a_paused_program_hears_that_its_jobrun_was_killed()
   local dir = testing.tmpdir()
   local h = exec.start { program, "-e", [[

@@ -70,6 +70,13 @@ function test_ffmpeg_through_a_filter_into_ffmpeg()
   lu.assertEquals(helper.entries(dir), "b.mp4")
 end
 
+function test_errors_of_all_stages_are_counted()
+  local damaged = stage.ffmpeg { input = clip "damaged.ts", vcodec = "rawvideo", f = "nut" }
+  local r = pipeline(damaged | cat | stage.ffmpeg { output = { raw = "-", f = "null" } })
+  lu.assertTrue(r.errors.count > 0 and #r.errors > 0)
+  lu.assertEquals(r.errors.count, r.stages[1].errors.count + r.stages[3].errors.count)
+end
+
 function test_progress_tells_the_stage_and_a_pipe_has_the_length_of_its_source()
   local dir, seen = testing.tmpdir(), { {}, {}, {} }
   local pictures = stage.ffmpeg { input = clip "clip.mp4", an = true, vcodec = "rawvideo", f = "nut" }

@@ -50,6 +50,8 @@ local SPEC = {
 ---@field elapsed number seconds
 ---@field stages table[] the result of each
 ---@field outputs table[] of all stages, as in jobrun.ffmpeg.Result
+---@field errors {count: integer, [integer]: string} of all stages that are ffmpeg, the first 20 lines of each
+---@field warnings {count: integer, [integer]: string} the same
 ---@field progress? jobrun.ffmpeg.Progress of the last stage that is ffmpeg
 ---@field stdout? string of the last stage
 ---@field early_close boolean a stage ended before it had read everything
@@ -248,16 +250,25 @@ function Pipeline:fail(run)
   error(failure.new(run.program, fields), 0)
 end
 
+local function add_counts(all, some)
+  if not some then return end
+  all.count = all.count + some.count
+  table.move(some, 1, #some, #all + 1, all)
+end
+
 function Pipeline:result()
   local last = self.stages[#self.stages]
   local r = {
     ok = true, stages = {}, outputs = {}, exit_code = last.ended.exit_code,
     elapsed = 0, early_close = self:has_closed_early(), stopped = self.stopping or false,
+    errors = { count = 0 }, warnings = { count = 0 },
   }
   for i, run in ipairs(self.stages) do
     local one = run:result()
     r.stages[i] = one
     r.elapsed = math.max(r.elapsed, one.elapsed)
+    add_counts(r.errors, one.errors)
+    add_counts(r.warnings, one.warnings)
     table.move(one.outputs or {}, 1, #(one.outputs or {}), #r.outputs + 1, r.outputs)
     run:finish_progress(not self.stopping and not run.is_broken_pipe)
     if run.program == "ffmpeg" then one.progress = run.progress.last end
@@ -307,7 +318,7 @@ end
 local function skipped_result(run)
   return {
     ok = true, skipped = true, stages = {}, outputs = run:skipped_result().outputs, elapsed = 0,
-    early_close = false, stopped = false,
+    early_close = false, stopped = false, errors = { count = 0 }, warnings = { count = 0 },
   }
 end
 
