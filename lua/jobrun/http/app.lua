@@ -44,9 +44,10 @@ local function of_failure(req, e)
   return response.new(500, "text/plain; charset=utf-8", "Internal Server Error")
 end
 
-local function returned(req, ok, ...)
-  if not ok then return of_failure(req, (...)) end
-  local good, r = pcall(response.of, ...)
+local function returned(req, ok, first, ...)
+  if not ok then return of_failure(req, first) end
+  if response.is(first) then return first end
+  local good, r = pcall(response.of, first, ...)
   return good and r or of_failure(req, r)
 end
 
@@ -88,9 +89,8 @@ local function runner(route)
   local function called(req, values)
     local errors = request.read(req, declared, values)
     if errors then return response.json(422, { detail = errors }) end
-    if not status then return fn(req) end
     local r = response.of(fn(req))
-    if r.status == 200 or r.status == 204 then r.status = status end
+    if status and (r.status == 200 or r.status == 204) then r.status = status end
     return r
   end
   return function(req, values) return guarded(called, req, values) end
@@ -146,9 +146,8 @@ local function dispatch(app, req)
   return response.detail(405, nil, allowed(methods))
 end
 
--- What is sent of a response: no body where there must be none.
+-- What is sent of a response: no body where there must be none; its fields as the list that goes out.
 local function finish(req, r)
-  if r.file then files.open(req, r) end
   local status = r.status
   if status == 204 or status == 304 then
     r.body, r.stream, r.headers["content-type"] = nil, nil, nil
@@ -156,12 +155,17 @@ local function finish(req, r)
     if r.body then r.headers["content-length"] = #r.body end
     r.body, r.stream = nil, nil
   end
-  r:fields() -- raises where one is malformed
+  r.fields = r:make_fields()
   return r
 end
 
----The response to a request, with `body` or `stream`, never an error but that of a cancelled task. The caller writes
----it. (suspends)
+local function open_and_finish(req, r)
+  files.open(req, r)
+  return finish(req, r)
+end
+
+---The response to a request: `status`, `fields` {name, value, name, value, …}, and `body`, `stream` or neither; never an
+---error but that of a cancelled task. The caller writes it. (suspends)
 ---@param raw {method: string, target: string, headers: table<string, string>, body: string?, remote: string?}
 ---@return jobrun.http.Response
 ---@return jobrun.http.Request
@@ -172,9 +176,10 @@ function App:respond(raw)
     self.entry = entry
   end
   local req = request.new(raw)
-  local r = guarded(entry, req)
-  local ok, finished = pcall(finish, req, r)
-  return ok and finished or of_failure(req, finished), req
+  local r = entry(req)
+  local ok, finished = pcall(r.file and open_and_finish or finish, req, r)
+  if not ok then finished = finish(req, of_failure(req, finished)) end
+  return finished, req
 end
 
 ---Raises a usage error at the first route's line if nothing serves them.

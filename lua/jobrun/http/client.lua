@@ -62,7 +62,7 @@ end
 -- In a task of its own, as with a server: what the handler spawned has ended when this returns.
 local function ask(app, raw, limit)
   local r = app:respond(raw)
-  local headers, fields = {}, r:fields()
+  local headers, fields = {}, r.fields
   for i = 1, #fields, 2 do
     local name = fields[i]
     headers[name] = headers[name] and headers[name] .. ", " .. fields[i + 1] or fields[i + 1]

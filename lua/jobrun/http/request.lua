@@ -148,7 +148,7 @@ local function read_header(fields, headers, errors)
 end
 
 local function is_json(content_type)
-  if not content_type then return true end
+  if not content_type or content_type == "application/json" then return true end
   local media = content_type:lower():match "^%s*([^;%s]*)"
   return media == "application/json" or media:find "^application/.*%+json$" ~= nil
 end
@@ -163,9 +163,11 @@ local function read_body(t, req, errors)
   errors[#errors + 1] = M.json_error(value)
 end
 
+local none = {} -- where errors go; nothing here waits, so one does until there are some
+
 ---Fills in what the route declared, from `values`, the texts of its path's parameters; returns the errors found, or nil.
 function M.read(req, declared, values)
-  local errors = {}
+  local errors = none
   if values then
     local params, here = {}, { nil, "path" }
     for i, parameter in ipairs(declared.parameters) do
@@ -176,7 +178,9 @@ function M.read(req, declared, values)
   if declared.query then req.query = read_query(declared.query, req.target, errors) end
   if declared.header then req.header = read_header(declared.header, req.headers, errors) end
   if declared.body then req.body = read_body(declared.body, req, errors) end
-  return errors[1] and errors
+  if not errors[1] then return nil end
+  none = {}
+  return errors
 end
 
 return M

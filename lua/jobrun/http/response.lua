@@ -15,6 +15,7 @@ local M = {}
 ---@field headers table<string, string|string[]>
 ---@field body string? its bytes
 ---@field stream? fun(write: fun(bytes: string)) called to write them
+---@field fields? string[] the header as it goes out, when the application is done with it
 local Response = {}
 Response.__index = Response
 
@@ -99,30 +100,48 @@ function M.of(first, second, third)
   return of_value(first, second, third)
 end
 
-local function check_field(name, value)
-  if not name:find "^[%w!#$%%&'*+%-.^_`|~]+$" then refuse("header name %s is malformed", check.show(name)) end
-  if type(value) ~= "string" and type(value) ~= "number" then
-    refuse("header %s: expected a string, got %s", name, type(value))
+local names_seen, seen = {}, 0 -- well-formed ones; a script has few
+
+local function check_name(name)
+  if names_seen[name] then return end
+  if type(name) ~= "string" or not name:find "^[%w!#$%%&'*+%-.^_`|~]+$" then
+    refuse("header name %s is malformed", check.show(name))
   end
-  value = tostring(value)
-  if value:find "[%c]" and value:find "[%z\1-\8\10-\31\127]" then
+  if seen < 256 then names_seen[name], seen = true, seen + 1 end
+end
+
+local function check_value(name, value)
+  if type(value) == "number" then return tostring(value) end
+  if type(value) ~= "string" then refuse("header %s: expected a string, got %s", name, type(value)) end
+  if value:find "[%z\1-\8\10-\31\127]" then
     refuse("header %s: control characters are not allowed, got %s", name, check.show(value))
   end
   return value
 end
 
+local function add_field(list, name, value)
+  check_name(name)
+  if type(value) ~= "table" then
+    list[#list + 1], list[#list + 2] = name, check_value(name, value)
+    return
+  end
+  for _, one in ipairs(value) do list[#list + 1], list[#list + 2] = name, check_value(name, one) end
+end
+
 ---The header fields as a flat list {name, value, name, value, …}, checked; in order of names.
 ---@return string[]
-function Response:fields()
-  local names, list = {}, {}
-  for name in pairs(self.headers) do names[#names + 1] = name end
-  if #names > 1 then table.sort(names) end
-  for _, name in ipairs(names) do
-    local value = self.headers[name]
-    for _, one in ipairs(type(value) == "table" and value or { value }) do
-      list[#list + 1], list[#list + 2] = name, check_field(name, one)
-    end
+function Response:make_fields()
+  local headers, list = self.headers, {}
+  local first, value = next(headers)
+  if first == nil then return list end
+  if next(headers, first) == nil then
+    add_field(list, first, value)
+    return list
   end
+  local names = {}
+  for name in pairs(headers) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do add_field(list, name, headers[name]) end
   return list
 end
 
