@@ -210,8 +210,12 @@ enum { EXACT_TENS = 22, NUMBER_TEXT = 512 };
 static const uint64_t EXACT_MANTISSA = UINT64_C(1) << 53;
 
 /* glibc gives the C locale without making anything. */
-static double parse_exactly(const char *text) {
-  return strtod_l(text, NULL, newlocale(LC_ALL_MASK, "C", (locale_t)0));
+static locale_t get_c_locale(void) {
+  return newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
+
+static double parse_exactly(const char *text, locale_t c_locale) {
+  return strtod_l(text, NULL, c_locale);
 }
 
 /* A number that the short ways do not reach. Digits beyond what decides a double are rare: more
@@ -221,7 +225,7 @@ static bool parse_slowly(const char *start, size_t len, double *out) {
   if (!text) return false;
   memcpy(text, start, len);
   text[len] = '\0';
-  *out = parse_exactly(text);
+  *out = parse_exactly(text, get_c_locale());
   if (text != small) free(text);
   return true;
 }
@@ -315,11 +319,14 @@ static bool write_short(jr_buf *out, double value) {
   for (int k = 1; k <= 6; k++) {
     double whole = rint(size * tens[k]);
     if (whole / tens[k] != size) continue;
-    char text[40];
-    uint64_t digits = (uint64_t)whole, unit = (uint64_t)tens[k];
-    int n = snprintf(text, sizeof text, "%s%llu.%0*llu", value < 0 ? "-" : "",
-                     (unsigned long long)(digits / unit), k, (unsigned long long)(digits % unit));
-    jr_buf_add(out, text, (size_t)n);
+    char text[40], *at = text + sizeof text;
+    uint64_t rest = (uint64_t)whole;
+    for (int i = 0; i < k; i++, rest /= 10) *--at = (char)('0' + rest % 10);
+    *--at = '.';
+    do *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (value < 0) *--at = '-';
+    jr_buf_add(out, at, (size_t)(text + sizeof text - at));
     return true;
   }
   return false;
@@ -328,11 +335,13 @@ static bool write_short(jr_buf *out, double value) {
 void jr_json_write_real(jr_buf *out, double value) {
   char text[40];
   if (write_short(out, value)) return;
+  locale_t c_locale = get_c_locale();
   for (int precision = 15; precision <= 17; precision++) {
     snprintf(text, sizeof text, "%.*g", precision, value);
     for (char *p = text; *p; p++)
-      if (!strchr("0123456789+-e", *p)) *p = '.'; /* the locale's point */
-    if (parse_exactly(text) == value) break;
+      if ((*p < '0' || *p > '9') && *p != '-' && *p != '+' && *p != 'e')
+        *p = '.'; /* the locale's */
+    if (precision == 17 || parse_exactly(text, c_locale) == value) break;
   }
   jr_buf_adds(out, text);
   if (!strpbrk(text, ".e")) jr_buf_add(out, ".0", 2);

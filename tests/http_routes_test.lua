@@ -113,6 +113,14 @@ function test_queries_and_headers()
   lu.assertEquals(c:get("/header", { headers = { ["X-N"] = "5" } }).body, '[5,"5"]')
 end
 
+function test_text_that_is_not_utf8()
+  app.get("/{name}", { query = { n = t.int { optional = true } } }, function(req) return { req.params.name } end)
+  local r = c:get "/%ff?n=%fe"
+  lu.assertEquals(r.status, 422)
+  lu.assertEquals({ r:json().detail[1].type, r:json().detail[1].input }, { "string_unicode", "\u{FFFD}" })
+  lu.assertEquals(r:json().detail[2].type, "int_parsing")
+end
+
 function test_failures()
   app.get("/gone", function() http.fail(410, { why = "old" }, { ["x-a"] = "1" }) end)
   app.get("/plain", function() http.fail(403) end)

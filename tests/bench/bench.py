@@ -198,6 +198,12 @@ def make_benches(p):
               p.followers("storm", stamps), lines=200000, env={"STAMPS_N": "200000"}),
         Bench("encode", [less("over_ms", "added to a bare run of ffmpeg", "ms", 10)],
               p.encodes(), rounds=3, over="bare ffmpeg"),
+        Bench("json", [more("decode", "JSON: reading 1 MB of runs, MB a second", "", 50),
+                       more("encode", "JSON: writing it", "", 50)],
+              p.rows("json", 4000, "jobrun asyncio node")),
+        Bench("route", [less("hello", "HTTP: a text, without the socket", "us"),
+                        less("json", "HTTP: a checked JSON body, without the socket", "us", 9.2)],
+              p.rows("route", 30000, "jobrun")),
         Bench("wrap", [less("over_ms", "added to a stand-in that ends at once", "ms", 10)],
               p.stand_ins(), rounds=4, over="bare stand-in", env={"STAMPS_N": "1"}),
     ]

@@ -220,4 +220,61 @@ function benches.encode(source, output)
   out { lines = lines }
 end
 
+-- n runs of a job, as the peers have them too.
+local function documents(n)
+  local runs = {}
+  for i = 1, n do
+    runs[i] = {
+      id = i, job = "encode-" .. i, started = "2026-11-26T10:00:00.123Z", duration = i / 7, status = "ok", exit_code = 0,
+      tags = { "nightly", "archive", "av1" }, progress = { frame = i * 25, fps = 29.97, speed = 1.5, done = true },
+      log = 'line one\nline "two" café 日本語 /srv/media/in.mp4 -> /srv/media/out.mkv',
+    }
+  end
+  return runs
+end
+
+-- MB of `bytes` a second, the best of some times.
+local function rate(bytes, fn, ...)
+  local best = math.huge
+  for _ = 1, 10 do
+    collectgarbage()
+    local begun = monotonic()
+    fn(...)
+    best = math.min(best, monotonic() - begun)
+    jobrun.yield()
+  end
+  return bytes / best / 1e6
+end
+
+function benches.json(n)
+  local json = jobrun.json
+  local runs = documents(n)
+  local text = json.encode(runs)
+  out { decode = rate(#text, json.decode, text), encode = rate(#text, json.encode, runs) }
+end
+
+-- A checked JSON request to its response, without a socket; and a text.
+function benches.route(n)
+  local http = require "jobrun.http"
+  local t = http.t
+  local order = t.object { id = t.int, name = t.string, qty = t.int, price = t.number, tags = t.list(t.string) }
+  http.get("/hello", function() return "Hello, World!" end)
+  http.post("/json", { body = order }, function(req)
+    local body = req.body
+    return { id = body.id, name = body.name, ok = true, total = body.qty * body.price, tags = body.tags }
+  end)
+  http.client_for_test()
+  local function us(method, target, body)
+    local headers = { host = "bench", ["content-type"] = "application/json" }
+    local begun = os.clock()
+    for i = 1, n do
+      http.instance:respond { method = method, target = target, headers = headers, body = body }
+      if i % 100 == 0 then jobrun.yield() end
+    end
+    return (os.clock() - begun) / n * 1e6
+  end
+  local body = '{"id":42,"name":"transcode","qty":3,"price":9.99,"tags":["a","b","c"]}'
+  out { hello = us("GET", "/hello"), json = us("POST", "/json", body) }
+end
+
 benches[arg[1]](tonumber(arg[2]) or arg[2], arg[3])

@@ -88,7 +88,7 @@ local function runner(route)
   local fn, declared, status = route.fn, route.declared, route.options.status
   local function called(req, values)
     local errors = request.read(req, declared, values)
-    if errors then return response.json(422, { detail = errors }) end
+    if errors then return response.invalid(errors) end
     local r = response.of(fn(req))
     if status and (r.status == 200 or r.status == 204) then r.status = status end
     return r

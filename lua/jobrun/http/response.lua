@@ -50,6 +50,12 @@ function M.json(status, value, headers)
   return M.new(status, "application/json", json.encode(value), headers)
 end
 
+---What is wrong with a request, as it came: bytes that are no UTF-8 are replaced.
+---@param errors table[]
+function M.invalid(errors)
+  return M.new(422, "application/json", json.encode({ detail = errors }, 0, true, true))
+end
+
 ---Raises what ends a request with a status: `{"detail": detail}`. (see http.fail)
 function M.fail(status, detail, headers)
   if math.type(status) ~= "integer" or status < 400 or status > 599 then

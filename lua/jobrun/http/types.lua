@@ -105,6 +105,11 @@ function parse.string(t, value, errors, up, key)
     complain(errors, up, key, "string_type", "Input should be a valid string", value)
     return nil
   end
+  if value:find "[\128-\255]" and not json.valid_utf8(value) then
+    complain(errors, up, key, "string_unicode",
+      "Input should be a valid string, unable to parse raw data as a unicode string", value)
+    return nil
+  end
   if next(t.rules) then return check_text(t, value, errors, up, key) end
   return value
 end

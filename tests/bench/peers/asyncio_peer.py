@@ -2,6 +2,7 @@
 
 SPDX-License-Identifier: MIT"""
 import asyncio
+import json
 import os
 import resource
 import sys
@@ -195,7 +196,34 @@ async def storm(*command):
     out(lines=count, cpu=cpu())
 
 
-BENCHES = {"exec": exec_1, "exec8": exec_8}
+def documents(n):
+    """n runs of a job, as jobrun.lua has them"""
+    return [{
+        "id": i, "job": f"encode-{i}", "started": "2026-11-26T10:00:00.123Z", "duration": i / 7, "status": "ok", "exit_code": 0,
+        "tags": ["nightly", "archive", "av1"], "progress": {"frame": i * 25, "fps": 29.97, "speed": 1.5, "done": True},
+        "log": 'line one\nline "two" café 日本語 /srv/media/in.mp4 -> /srv/media/out.mkv',
+    } for i in range(1, n + 1)]
+
+
+async def json_codec(n):
+    def write(value):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    def rate(fn, arg):
+        best = float("inf")
+        for _ in range(10):
+            begun = now()
+            fn(arg)
+            best = min(best, now() - begun)
+        return size / best / 1e6
+
+    runs = documents(n)
+    text = write(runs)
+    size = len(text.encode())
+    out(decode=rate(json.loads, text), encode=rate(write, runs))
+
+
+BENCHES = {"exec": exec_1, "exec8": exec_8, "json": json_codec}
 name, args = sys.argv[1], sys.argv[2:]
 if name not in ("report", "storm"):
     args = [int(arg) for arg in args]

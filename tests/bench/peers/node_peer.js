@@ -180,5 +180,27 @@ const benches = {
   storm: (...command) => follow(command, [], () => {}),
 };
 
+// n runs of a job, as jobrun.lua has them.
+const documents = (n) => times(n, (i) => ({
+  id: i, job: "encode-" + i, started: "2026-11-26T10:00:00.123Z", duration: i / 7, status: "ok", exit_code: 0,
+  tags: ["nightly", "archive", "av1"], progress: { frame: i * 25, fps: 29.97, speed: 1.5, done: true },
+  log: 'line one\nline "two" café 日本語 /srv/media/in.mp4 -> /srv/media/out.mkv',
+}));
+
+benches.json = async (n) => {
+  const runs = await documents(n);
+  const text = JSON.stringify(runs), bytes = Buffer.byteLength(text);
+  const rate = (fn, arg) => {
+    let best = Infinity;
+    for (let i = 0; i < 10; i++) {
+      const begun = now();
+      fn(arg);
+      best = Math.min(best, now() - begun);
+    }
+    return bytes / best / 1e6;
+  };
+  out({ decode: rate(JSON.parse, text), encode: rate(JSON.stringify, runs) });
+};
+
 const [name, ...args] = process.argv.slice(2);
 benches[name](...(["report", "storm"].includes(name) ? args : args.map(Number)));
