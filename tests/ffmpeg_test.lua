@@ -253,11 +253,18 @@ function test_names_that_were_meant_otherwise()
   lu.assertEquals({ e.kind, e.reason }, { "usage", ("two outputs are %s/o.mp4"):format(dir) })
 end
 
+function test_a_call_without_options()
+  local e = error_of(ffmpeg)
+  lu.assertEquals(e.kind, "usage")
+  lu.assertStrContains(e.message, "expected a table of options, got nil")
+end
+
 function test_options_of_the_wrong_type()
   local bad = {
     timeout = "soon", on_report = 1, env = { X = {} }, nice = "low", overwrite = "maybe",
       capture_stdout = "all", cwd = 1,
   }
+  lu.assertStrContains(error_of(ffmpeg, copy("o.mp4", { capture_stdout = -1 })).message, "capture_stdout")
   for key, value in pairs(bad) do
     local e = error_of(ffmpeg, copy("o.mp4", { [key] = value }))
     lu.assertEquals(e.kind, "usage", key)

@@ -331,6 +331,10 @@ function test_bad_pieces()
   lu.assertEquals(error_of(in_pieces, dir, { input = clip "garbage.bin" }).kind, "invalid_data")
   lu.assertEquals(error_of(in_pieces, dir, { workers = 0 }).kind, "usage")
   lu.assertEquals(error_of(in_pieces, dir, { map = "0" }).kind, "usage")
+  lu.assertEquals(error_of(in_pieces, dir, { vf = { "null" } }).kind, "usage")
+  lu.assertEquals(error_of(in_pieces, dir, { output = dir .. "/no/a.mp4" }).kind, "not_found")
+  lu.assertEquals(error_of(in_pieces, dir, { vcodec = "nosuch" }).kind, "codec")
+  lu.assertEquals(helper.entries(dir), "") -- nothing was done, so there is nothing to resume
   helper.write(dir .. "/a.mp4", "x")
   lu.assertEquals(error_of(in_pieces, dir).kind, "exists")
 end

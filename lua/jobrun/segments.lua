@@ -30,6 +30,7 @@ local log = require "jobrun.log"
 local passes = require "jobrun.ffmpeg.passes"
 local probe = require("jobrun.probe").probe
 local sync = require "jobrun.sync"
+local task = require "jobrun.task"
 local terminal = require "jobrun.terminal"
 
 local M = {}
@@ -90,6 +91,11 @@ local function split_options(opts)
       rest[key] = value
     end
   end
+  for _, key in ipairs { "vf", "filter", "filter:v" } do
+    if pictures[key] and type(pictures[key]) ~= "string" then
+      check.fail("encode_segments: %s: expected a string, got %s", key, check.show(pictures[key]))
+    end
+  end
   return check.options("encode_segments", own, OWN), pictures, rest
 end
 
@@ -115,6 +121,10 @@ local function description(own, pictures)
 end
 
 local function check_output(own)
+  local dir = own.output:match "^(.*)/[^/]*$"
+  if dir and dir ~= "" and not fs.exists(dir) then
+    fail("not_found", "the directory of the output %s does not exist", own.output)
+  end
   if own.overwrite or not fs.exists(own.output) then return end
   fail("exists", "the output %s exists (overwrite=true replaces it)", own.output)
 end
@@ -308,9 +318,18 @@ local function look_at_source(own)
   return source
 end
 
-local Bar = {
-  __close = function(guard, e)
-    local self = guard.self
+-- A failed call leaves the pieces that are done, for the next one; without any, nothing.
+local function tidy(self)
+  for _, entry in ipairs(fs.list(self.dir)) do
+    if entry.name:find "^done%-" then return end
+  end
+  fs.remove(self.dir, { recursive = true })
+end
+
+local Leaving = {
+  __close = function(leaving, e)
+    local self = leaving.call
+    if e ~= nil then pcall(task.shield, tidy, self) end
     if self.bar then self.bar:finish(e == nil, { percent = self.percent }) end
   end,
 }
@@ -325,7 +344,7 @@ function M.encode_segments(opts)
   check_output(own)
   self.dir = enter(own, pictures)
   self.bar = own.progress and terminal.bar(own.output:match("[^/]*$")) or nil
-  local _ <close> = setmetatable({ self = self }, Bar)
+  local _ <close> = setmetatable({ call = self }, Leaving)
   look(self)
   sync.map(self.pieces, function(piece) encode(self, piece) end, { limit = own.workers })
   local r = join(self, rest)

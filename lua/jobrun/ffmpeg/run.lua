@@ -63,6 +63,9 @@ local function own_options(opts)
   output.check_overwrite(own.overwrite)
   own = check.options("ffmpeg", own, OWN_OPTIONS)
   process_options.resolve("ffmpeg", own)
+  if math.type(own.capture_stdout) and own.capture_stdout < 0 then
+    check.fail("ffmpeg: capture_stdout: expected at least 0 bytes, got %d", own.capture_stdout)
+  end
   own.verify = own.verify and verify.check(own.verify)
   return own
 end

@@ -7,6 +7,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local check = require "jobrun.check"
 local err = require "jobrun.core.error"
 local fs = require "jobrun.fs"
 local limit = require "jobrun.limit"
@@ -21,11 +22,11 @@ local M = {}
 ---@param opts table what the script passed
 ---@return table session
 function M.open(opts)
-  local own = type(opts) == "table" and opts or {}
+  if type(opts) ~= "table" then check.fail("ffmpeg: expected a table of options, got %s", check.show(opts)) end
   return setmetatable({
     opts = opts,
-    retry = retry.check("ffmpeg", own.retry),
-    limit = limit.of_option("ffmpeg", own.limit, "ffmpeg"),
+    retry = retry.check("ffmpeg", opts.retry),
+    limit = limit.of_option("ffmpeg", opts.limit, "ffmpeg"),
   }, Session)
 end
 
