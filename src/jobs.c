@@ -116,7 +116,8 @@ static void disarm(jr_job *job) {
 /* 0 or a negative status. Nothing to do for a job that has no next instant or waits for none. */
 static int arm(jr_job *job) {
   jobrun *rt = job->jobs->rt;
-  if (job->state != JR_JOB_ACTIVE || job->jobs->stopped || job->due_ns == JR_NEVER) return 0;
+  if (job->jobs->held || job->jobs->stopped) return 0;
+  if (job->state != JR_JOB_ACTIVE || job->due_ns == JR_NEVER) return 0;
   return job->when.rule ? jr_wall_timer_start(rt, &job->timer, job->due_ns)
                         : jr_timer_start(rt, &job->timer, job->due_ns);
 }
@@ -327,11 +328,18 @@ void jr_run_watch_start(jr_run *run, jr_run_watch *watch) {
 
 /* ---- the wall clock was set ------------------------------------------------------------------ */
 
+static bool has_calendar(const jr_jobs *jobs) {
+  JR_LIST_EACH (it, &jobs->all)
+    if (jr_container_of(it, jr_job, link)->when.rule) return true;
+  return false;
+}
+
 static void on_step(jobrun *rt, int64_t by_ns) {
   jr_jobs *jobs = jr_jobs_find(rt);
   char span[JR_DURATION_TEXT];
-  jr_logf(&rt->log, JR_LOG_INFO, "the clock was set %s by %s: jobs of the calendar follow it",
-          by_ns < 0 ? "back" : "forward", jr_job_rough(by_ns < 0 ? -by_ns : by_ns, span));
+  if (has_calendar(jobs))
+    jr_logf(&rt->log, JR_LOG_INFO, "the clock was set %s by %s: jobs of the calendar follow it",
+            by_ns < 0 ? "back" : "forward", jr_job_rough(by_ns < 0 ? -by_ns : by_ns, span));
   JR_LIST_EACH_SAFE (it, &jobs->all) {
     jr_job *job = jr_container_of(it, jr_job, link);
     if (!jr_plan_step(job, by_ns)) continue;
@@ -436,7 +444,7 @@ static void stop(jobrun *rt, jr_trade *trade) {
 static bool is_busy(jobrun *rt, jr_trade *trade) {
   (void)rt;
   jr_jobs *jobs = jr_container_of(trade, jr_jobs, trade);
-  return (jobs->active > 0 || !jr_list_is_empty(&jobs->waiting)) && !jobs->stopped;
+  return ((jobs->active > 0 && !jobs->held) || !jr_list_is_empty(&jobs->waiting)) && !jobs->stopped;
 }
 
 static void trade_free(jobrun *rt, jr_trade *trade) {

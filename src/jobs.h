@@ -177,6 +177,7 @@ struct jr_jobs {
   uint32_t due_len, due_cap;
   bool due_sorted;
   bool stopped;                /* nothing starts by itself any more */
+  bool held;                   /* nothing starts by itself, as the jobs are only looked at */
   uint32_t len;                /* of `all` */
   uint32_t active;             /* those that are not paused: they keep the script alive */
   uint32_t last_id, listening; /* bits 1 << jr_job_event */

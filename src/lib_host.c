@@ -40,6 +40,12 @@ static int host_step(lua_State *L) {
   return 0;
 }
 
+/* declare(on): from now on whatever would wait raises kind "declare" */
+static int host_declare(lua_State *L) {
+  jr_of(L)->declares = lua_toboolean(L, 1);
+  return 0;
+}
+
 /* log(level, text) */
 static int host_log(lua_State *L) {
   int level = jr_log_level_from(luaL_checkstring(L, 1));
@@ -107,11 +113,17 @@ static int host_fail(lua_State *L) {
 }
 
 int jr_open_host(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"now", host_now},     {"monotonic", host_monotonic}, {"is_virtual", host_is_virtual},
-      {"skip", host_skip},   {"step", host_step},           {"log", host_log},
-      {"stats", host_stats}, {"exit", host_exit},           {"fail", host_fail},
-      {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"now", host_now},
+                                       {"monotonic", host_monotonic},
+                                       {"is_virtual", host_is_virtual},
+                                       {"skip", host_skip},
+                                       {"step", host_step},
+                                       {"declare", host_declare},
+                                       {"log", host_log},
+                                       {"stats", host_stats},
+                                       {"exit", host_exit},
+                                       {"fail", host_fail},
+                                       {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

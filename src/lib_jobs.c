@@ -16,6 +16,7 @@
 #include "lib_job.h"
 #include "lib_policy.h"
 #include "lib_run.h"
+#include "plan.h"
 #include "rt.h"
 #include "status.h"
 
@@ -288,6 +289,46 @@ static int jobs_idle(lua_State *L) {
   return 1;
 }
 
+/* hold(): jobs are declared and can be looked at, but none starts by itself */
+static int jobs_hold(lua_State *L) {
+  jobs_of(L)->held = true;
+  return 0;
+}
+
+/* An instant of the wall clock on the job's own. */
+static int64_t own_clock(const jr_job *job, int64_t wall_ns) {
+  return wall_ns - jr_plan_wall(job, 0);
+}
+
+/* upcoming(job, after_ns, told) → ns, and what a change of the zone did to it or nil; nil: no more.
+ * All of the wall clock; `told`: how many were told before, for a job that ends with its n-th run
+ */
+static int jobs_upcoming(lua_State *L) {
+  static const char *const notes[] = {NULL, "moved", "first", "second"};
+  const jr_job *job = jr_job_check(L, 1);
+  int64_t after = luaL_checkinteger(L, 2), next;
+  uint64_t told = (uint64_t)luaL_checkinteger(L, 3);
+  if (job->policy->times && told >= job->policy->times) return 0;
+  if (told == 0 && job->policy->now)
+    next = job->due_ns;
+  else
+    next = jr_plan_after(job, own_clock(job, after));
+  if (next == JR_NEVER) return 0;
+  const jr_rule *rule = job->when.rule;
+  lua_pushinteger(L, jr_plan_wall(job, next));
+  lua_pushstring(L, rule ? notes[jr_rule_note_of(rule, jr_floor_div(next, JR_SEC))] : NULL);
+  return 2;
+}
+
+/* zone(job) → the zone of a job of the calendar and its name, or nil */
+static int jobs_zone(lua_State *L) {
+  const jr_job *job = jr_job_check(L, 1);
+  if (!job->when.rule) return 0;
+  lua_pushlightuserdata(L, (void *)(uintptr_t)job->when.rule->zone);
+  lua_pushstring(L, job->when.rule->zone->name);
+  return 2;
+}
+
 /* runs([most]) → the records of the last ended runs, newest first */
 static int jobs_runs(lua_State *L) {
   jr_jobs *jobs = jobs_of(L);
@@ -335,11 +376,19 @@ static void open_trade(lua_State *L) {
 }
 
 int jr_open_jobs(lua_State *L) {
-  static const luaL_Reg functions[] = {{"add", jobs_add},       {"site", jobs_site},
-                                       {"list", jobs_list},     {"idle", jobs_idle},
-                                       {"runs", jobs_runs},     {"on", jobs_on},
-                                       {"batch", jr_batch_new}, {"start", jr_batch_start},
-                                       {"join", jr_batch_join}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"add", jobs_add},
+                                       {"site", jobs_site},
+                                       {"list", jobs_list},
+                                       {"idle", jobs_idle},
+                                       {"runs", jobs_runs},
+                                       {"hold", jobs_hold},
+                                       {"upcoming", jobs_upcoming},
+                                       {"zone", jobs_zone},
+                                       {"on", jobs_on},
+                                       {"batch", jr_batch_new},
+                                       {"start", jr_batch_start},
+                                       {"join", jr_batch_join},
+                                       {NULL, NULL}};
   if (!jr_of(L))
     return jr_raise(L, "usage", 0, 1, "jobs are declared in the script, not in a blocking call");
   jr_job_meta(L);

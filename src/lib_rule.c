@@ -89,6 +89,12 @@ static int rule_zone(lua_State *L) {
   return 2;
 }
 
+/* set_local(name): the local zone of this process, before anybody asked for it */
+static int rule_set_local(lua_State *L) {
+  setenv("TZ", luaL_checkstring(L, 1), 1);
+  return 0;
+}
+
 /* wall(zone, ns) → "2025-03-30T03:00:00+02:00" */
 static int rule_wall(lua_State *L) {
   const jr_tz *tz = check_zone(L, 1)->tz;
@@ -337,6 +343,8 @@ static int rule_next(lua_State *L) {
 int jr_open_rule(lua_State *L) {
   static const luaL_Reg functions[] = {{"zone", rule_zone},
                                        {"wall", rule_wall},
+                                       {"set_local", rule_set_local},
+
                                        {"iso", rule_iso},
                                        {"stamp", rule_stamp},
                                        {"at", rule_at},

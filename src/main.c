@@ -27,7 +27,13 @@ static const char help[] =
     "\n"
     "  jobrun [OPTIONS] SCRIPT [ARGS]   run a script until its work is done; - reads stdin\n"
     "  jobrun [OPTIONS] -e CODE [ARGS]  run a line of Lua\n"
+    "  jobrun check SCRIPT              load it without running anything, and say what is wrong\n"
+    "  jobrun list SCRIPT               the jobs it declares\n"
+    "  jobrun next SCRIPT               when they run next; also next --cron LINE, next --every CODE\n"
+    "  jobrun run SCRIPT JOB...         run jobs once, now\n"
+    "  jobrun explain EXPRESSION        a cron line, or every(…), in words\n"
     "  jobrun test [PATHS]              run luaunit suites (*_test.lua), each file in a process of its own\n"
+    "  jobrun help [COMMAND]            more about a command\n"
     "  jobrun --version                 versions of jobrun, Lua and libuv\n"
     "  jobrun --help                    this text\n"
     "\n"
@@ -45,6 +51,18 @@ static const char help[] =
     "124 the grace passed, 130 after Ctrl-C.\n"
     "\n"
     "Example:  jobrun -e 'every(1).second(function() print \"tick\" end)'\n";
+
+/* Commands are Lua modules with a function `main`; most look at a script's jobs on a clock that
+ * stands still. */
+static const struct {
+  const char *name, *module;
+  bool looks;
+} commands[] = {
+    {"test", "jobrun.test", false},    {"check", "jobrun.cli.check", true},
+    {"list", "jobrun.cli.list", true}, {"next", "jobrun.cli.next", true},
+    {"run", "jobrun.cli.run", false},  {"explain", "jobrun.cli.explain", true},
+    {"help", "jobrun.cli.help", true},
+};
 
 typedef struct command {
   const char *script, *code, *module;
@@ -138,6 +156,28 @@ static int parse_option(command *c, const char *option) {
   return usage("unknown option '%s'", option);
 }
 
+static void choose_command(command *c, const char *module, bool looks) {
+  c->module = module;
+  if (!looks || c->opts.flags & JOBRUN_VIRTUAL_CLOCK) return;
+  c->opts.flags |= JOBRUN_VIRTUAL_CLOCK;
+  c->opts.virtual_epoch_ns = (int64_t)time(NULL) * 1000000000;
+}
+
+/* A file of that name is a script, whatever it is called. False where the word is neither that nor
+ * a command: then it is left as an argument, for the help to look at. */
+static bool choose(command *c, const char *word) {
+  c->script = word;
+  if (strcmp(word, "-") == 0 || access(word, F_OK) == 0) return true;
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+    if (strcmp(word, commands[i].name) != 0) continue;
+    choose_command(c, commands[i].module, commands[i].looks);
+    return true;
+  }
+  if (strpbrk(word, "./")) return true;
+  choose_command(c, "jobrun.cli.unknown", false);
+  return false;
+}
+
 /* Fills the command; returns -1 to go on, or an exit status. */
 static int parse(command *c, int argc, char **argv) {
   int i = 1;
@@ -160,11 +200,7 @@ static int parse(command *c, int argc, char **argv) {
   }
   if (!c->code) {
     if (i == argc) return usage("no script given");
-    if (strcmp(argv[i], "test") == 0 && access("test", F_OK) != 0)
-      c->module = "jobrun.test";
-    else
-      c->script = argv[i];
-    i++;
+    if (choose(c, argv[i])) i++;
   }
   c->argc = argc - i;
   c->argv = argv + i;
@@ -251,7 +287,7 @@ static int load(jobrun *rt, command *c) {
   if (c->module) {
     char code[64];
     int n = snprintf(code, sizeof code, "require('%s').main(...)", c->module);
-    return jobrun_load_string(rt, code, (size_t)n, "=jobrun");
+    return jobrun_load_string(rt, code, (size_t)n, "@jobrun/main.lua");
   }
   if (strcmp(c->script, "-") != 0) return jobrun_load_file(rt, c->script);
   size_t len;

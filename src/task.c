@@ -289,6 +289,7 @@ jr_task *jr_spawn(lua_State *L, jr_task *parent, int nargs, int flags) {
   lua_xmove(L, t->co, nargs + 1);
   jr_chain_push(&parent->children, &t->sibling);
   if (parent->cancelled && !t->shielded) cancel_one(t, parent->reason);
+  if (rt->declares) cancel_one(t, intern_reason(rt, "the script is only looked at, not run"));
   rt->tasks++;
   rt->spawned++;
   jr_task_enqueue(rt, t);

@@ -86,11 +86,13 @@ static const char *push_barrier(lua_State *L) {
 
 bool jr_may_park(lua_State *L) {
   const jobrun *rt = jr_of(L);
-  return rt->cur && !rt->cur->cancelled && lua_isyieldable(L) && rt->no_park == 0;
+  return !rt->declares && rt->cur && !rt->cur->cancelled && lua_isyieldable(L) && rt->no_park == 0;
 }
 
 void jr_check_park(lua_State *L, const char *op) {
   if (jr_may_park(L)) return;
+  if (jr_of(L)->declares)
+    jr_raise(L, "declare", 0, 1, "%s: the script is only looked at, not run", op);
   jr_task *t = jr_of(L)->cur;
   if (t && t->cancelled) jr_cause_raise(L, t);
   if (!t) jr_raise(L, "usage", 0, 1, "%s can wait only inside a task (use spawn)", op);

@@ -125,6 +125,21 @@ function test_a_folder_is_transcoded_two_at_a_time()
   lu.assertEquals(helper.entries(to), "a.mkv b.mkv c.mkv")
 end
 
+-- The clock stands still while ffmpeg runs, and else jumps from night to night.
+function test_a_nightly_job_in_a_zone()
+  local dir = testing.tmpdir()
+  local nights = {}
+  local h = exec.start { program, "--clock=virtual=2025-03-29T12:00:00Z", "scripts/nightly.lua", helper.clip "clip.mp4",
+    dir .. "/out.mp4", env = { TZ = "UTC" }, on_stderr = function(line)
+      nights[#nights + 1] = line:match ': run %d+: .*/out.mp4: %d+ bytes, due at (%S+)$'
+    end }
+  testing.wait_for(function() return nights[3] end)
+  h:stop()
+  lu.assertEquals({ nights[1], nights[2], nights[3] },
+    { "2025-03-30T01:00:00Z", "2025-03-31T00:30:00Z", "2025-04-01T00:30:00Z" })
+  lu.assertTrue(jobrun.probe(dir .. "/out.mp4").duration > 0)
+end
+
 function test_a_folder_is_watched()
   local dir = testing.tmpdir()
   local from, to, said = dir .. "/in", dir .. "/out", {}

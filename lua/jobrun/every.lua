@@ -11,8 +11,13 @@ local M = {}
 ---`every "1h30m" (fn)`. Due times lie on a fixed grid from the declaration on and never drift; the first
 ---one is a whole interval away, unless `.now()` asks for one at once.
 ---
----Units: `.second(s) .minute(s) .hour(s) .day(s) .week(s)`; the singular only with 1. A day is 24 hours of
----elapsed time and a week seven of them: they do not yet follow the wall clock into summer time.
+---Units: `.second(s) .minute(s) .hour(s) .day(s) .week(s) .month(s) .year(s)`, the singular only with 1;
+---`.monday` … `.sunday`, `.weekday`, `.weekend`, `.on("mon", "thu")`, `.day_of_month(15, "last")`. Seconds, minutes
+---and hours are elapsed time; days and what is longer go by the wall clock (fractions of them do not).
+---
+---Times: `.at("10:30"[, zone])` of a day, `":30"` of an hour, `":15"` of a minute, several may stand there;
+---`.tz(zone)`. A time that does not exist runs at the end of the gap, one that comes twice the first time:
+---`.dst{gap="end"|"shift"|"skip", overlap="first"|"second"|"both"}` says otherwise.
 ---
 ---Modifiers, with `.` or `:`
 ---* `.now()` first run at once, then the grid
@@ -24,6 +29,10 @@ local M = {}
 ---* `.from_end()` the next interval begins when a run ends
 ---* `.to(b)` each interval is drawn anew between n and b units
 ---* `.jitter(d [, {stable=true}])` each start up to d behind the grid, never accumulated
+---* `.from(x)`, `.till(x)` a date, date and time, time of today or duration; `.between("09:00", "18:00")`
+---* `.grace(d)` a run that would start later than that is skipped; `.catchup("once"|"none"|"all", {window=, max=})`
+---  what to do about due times that passed while nothing could start (one run, for the latest)
+---* `.retry{n=3, backoff="10s", factor=2, max="5m", jitter=true, cross=false}` tries a failed run again
 ---* `.timeout(d)` cancels a run that takes longer, waiting for a limit included
 ---* `.limit(name, n)` at most n runs at a time of all that share the name: `limit("ffmpeg", 2)`
 ---* `.paused()` declared, but `job:resume()` starts it

@@ -1,0 +1,49 @@
+--- `jobrun run`: runs jobs of a script once, now.
+--
+-- SPDX-License-Identifier: MIT
+
+local args = require "jobrun.cli.args"
+local check = require "jobrun.check"
+local core = require "jobrun.core.jobs"
+local declared = require "jobrun.cli.declared"
+local task = require "jobrun.task"
+
+local M = {}
+
+M.help = [[
+jobrun run SCRIPT JOB...
+
+Loads the script and runs the named jobs once, now, side by side; its schedule does not start. Retries,
+time limits and limits hold. Exit status 1 if a run failed.
+
+Example:  jobrun run backup.lua nightly]]
+
+local function find(jobs, name)
+  local names = {}
+  for _, job in ipairs(jobs) do
+    if job.name == name then return job end
+    names[#names + 1] = job.name
+  end
+  table.sort(names)
+  local known = #names > 0 and "; there are: " .. table.concat(names, ", ") or "; the script declares none"
+  check.fail("run: there is no job %s%s%s", check.show(name), check.hint(name, names), known)
+end
+
+---@param ... string
+function M.main(...)
+  local options, rest = args.parse("run", { help = true }, { h = "help" }, ...)
+  if options.help then return print(M.help) end
+  if #rest < 2 then check.fail("run: expected a script and the names of jobs (jobrun help run)") end
+  core.hold()
+  local main = task.spawn(declared.chunk(rest[1]))
+  task.yield() -- loading ends at the first wait of the main chunk, or with it
+  local batch = core.batch()
+  local chosen = {}
+  for i = 2, #rest do chosen[#chosen + 1] = find(core.list(), rest[i]) end
+  for _, job in ipairs(chosen) do core.start(batch, job) end
+  local _, failed = core.join(batch)
+  if main.status == "waiting" then main:cancel "the jobs have run" end
+  os.exit(failed == 0 and 0 or 1)
+end
+
+return M
