@@ -73,6 +73,19 @@ function test_methods()
   lu.assertEquals(c:put("/x").body, "put")
 end
 
+function test_a_response_may_be_kept_and_returned_again()
+  local dir = testing.tmpdir()
+  fs.write(dir .. "/a.txt", "0123")
+  local page, file = http.html "<p>", http.file(dir .. "/a.txt")
+  app.get("/page", function() return page end)
+  app.get("/file", function() return file end)
+  for _, path in ipairs { "/page", "/file" } do
+    c:head(path)
+    c:get(path, { headers = { range = "bytes=0-1" } })
+    lu.assertEquals({ c:get(path).status, c:get(path).body }, { 200, path == "/page" and "<p>" or "0123" })
+  end
+end
+
 function test_all_errors_of_a_request_come_together()
   app.put("/items/{id:int}", {
     query = { limit = t.int { min = 1, default = 10 }, q = t.string },

@@ -146,12 +146,15 @@ local function dispatch(app, req)
   return response.detail(405, nil, allowed(methods))
 end
 
--- What is sent of a response: no body where there must be none; its fields as the list that goes out.
+-- What is sent of a response: no body where there must be none; its fields as the list that goes out. A handler may
+-- keep its response and return it again, so what is changed here is a copy.
 local function finish(req, r)
   local status = r.status
   if status == 204 or status == 304 then
+    r = response.copy(r)
     r.body, r.stream, r.headers["content-type"] = nil, nil, nil
   elseif req.method == "HEAD" then
+    r = response.copy(r)
     if r.body then r.headers["content-length"] = #r.body end
     r.body, r.stream = nil, nil
   end
@@ -160,6 +163,7 @@ local function finish(req, r)
 end
 
 local function open_and_finish(req, r)
+  r = response.copy(r)
   files.open(req, r)
   return finish(req, r)
 end

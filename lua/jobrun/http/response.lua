@@ -41,6 +41,13 @@ function M.new(status, content_type, body, headers)
   return setmetatable({ status = status, headers = fields, body = body }, Response)
 end
 
+---The same, to be changed without changing `r`.
+function M.copy(r)
+  local made = M.new(r.status, nil, r.body, r.headers)
+  made.stream, made.file = r.stream, r.file
+  return made
+end
+
 function M.is(value)
   return getmetatable(value) == Response
 end
@@ -119,7 +126,7 @@ end
 local function check_value(name, value)
   if type(value) == "number" then return tostring(value) end
   if type(value) ~= "string" then refuse("header %s: expected a string, got %s", name, type(value)) end
-  if value:find "[%z\1-\8\10-\31\127]" then
+  if value:find "%c" and value:find "[%z\1-\8\10-\31\127]" then
     refuse("header %s: control characters are not allowed, got %s", name, check.show(value))
   end
   return value

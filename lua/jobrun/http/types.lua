@@ -12,7 +12,7 @@
 local check = require "jobrun.check"
 local json = require "jobrun.core.json"
 
-local null = json.null
+local null, is_array, valid_utf8 = json.null, json.is_array, json.valid_utf8
 local mtype = math.type
 
 local M = {}
@@ -105,13 +105,13 @@ function parse.string(t, value, errors, up, key)
     complain(errors, up, key, "string_type", "Input should be a valid string", value)
     return nil
   end
-  if value:find "[\128-\255]" and not json.valid_utf8(value) then
+  if not valid_utf8(value) then
     complain(errors, up, key, "string_unicode",
       "Input should be a valid string, unable to parse raw data as a unicode string", value)
     return nil
   end
-  if next(t.rules) then return check_text(t, value, errors, up, key) end
-  return value
+  if t.is_plain then return value end
+  return check_text(t, value, errors, up, key)
 end
 
 -- ---- numbers ------------------------------------------------------------------------------------
@@ -158,8 +158,8 @@ function parse.int(t, value, errors, up, key)
     complain(errors, up, key, kind, msg, value)
     return nil
   end
-  if next(t.rules) then return check_bounds(t, whole, errors, up, key, value) end
-  return whole
+  if t.is_plain then return whole end
+  return check_bounds(t, whole, errors, up, key, value)
 end
 
 function parse.number(t, value, errors, up, key)
@@ -175,8 +175,8 @@ function parse.number(t, value, errors, up, key)
       .. (is_text and ", unable to parse string as a number" or ""), value)
     return nil
   end
-  if next(t.rules) then return check_bounds(t, number, errors, up, key, value) end
-  return number
+  if t.is_plain then return number end
+  return check_bounds(t, number, errors, up, key, value)
 end
 
 local BOOLEANS = {
@@ -248,13 +248,13 @@ end
 
 -- A part's value, or its default where it is absent; `given` is the whole it is a part of.
 local function part(t, value, errors, up, key, given)
-  local rules = t.rules
-  if value == nil or (value == null and rules.optional) then
+  if value == nil or (value == null and t.rules.optional) then
+    local rules = t.rules
     if rules.default ~= nil and value == nil then return t:copy_default() end
     if not rules.optional then complain(errors, up, key, "missing", "Field required", given) end
     return nil
   end
-  return parse[t.kind](t, value, errors, up, key)
+  return t.parse(t, value, errors, up, key)
 end
 
 M.part = part
@@ -270,21 +270,22 @@ local function check_length(t, n, what, errors, up, key, input)
 end
 
 function parse.list(t, value, errors, up, key)
-  if type(value) ~= "table" or not json.is_array(value) then
+  if type(value) ~= "table" or not is_array(value) then
     complain(errors, up, key, "list_type", "Input should be a valid list", value)
     return nil
   end
-  local here, list = { up, key }, json.array {}
-  for i, item in ipairs(value) do
-    local checked = part(t.item, item, errors, here, i - 1)
-    list[i] = checked == nil and null or checked
+  local here, list, item = { up, key }, json.array {}, t.item
+  for i = 1, #value do
+    local checked = part(item, value[i], errors, here, i - 1)
+    if checked == nil then checked = null end
+    list[i] = checked
   end
   check_length(t, #value, "List", errors, up, key, value)
   return list
 end
 
 local function is_object(value)
-  return type(value) == "table" and not json.is_array(value)
+  return type(value) == "table" and not is_array(value)
 end
 
 function parse.map(t, value, errors, up, key)
@@ -322,8 +323,11 @@ function parse.object(t, value, errors, up, key)
     return nil
   end
   if not t.fields then return value end
-  local here, object = { up, key }, {}
-  for _, name in ipairs(t.names) do object[name] = part(t.fields[name], value[name], errors, here, name, value) end
+  local here, object, names, fields = { up, key }, t.make(), t.names, t.fields
+  for i = 1, #names do
+    local name = names[i]
+    object[name] = part(fields[name], value[name], errors, here, name, value)
+  end
   take_extra(t, value, object, errors, here)
   return object
 end
@@ -331,7 +335,7 @@ end
 -- ---- making types -------------------------------------------------------------------------------
 
 local function new(kind, rules)
-  return setmetatable({ kind = kind, rules = rules or {} }, Type)
+  return setmetatable({ kind = kind, parse = parse[kind], rules = rules or {}, is_plain = true }, Type)
 end
 
 local function is_type(value)
@@ -366,7 +370,7 @@ local function check_default(t)
   local default = t.rules.default
   if t.kind == "list" and type(default) == "table" and next(default) == nil then t.rules.default = json.array(copy(default)) end
   local errors = {}
-  parse[t.kind](t, t.rules.default, errors, nil, "default")
+  t.parse(t, t.rules.default, errors, nil, "default")
   local e = errors[1]
   if e then check.fail("t.%s: default %s: %s", t.kind, check.show(default), e.msg) end
 end
@@ -391,6 +395,7 @@ local function refine(t, options)
   made.rules = {}
   for key, value in pairs(t.rules) do made.rules[key] = value end
   for key, value in pairs(checked) do made.rules[key] = value end
+  made.is_plain = next(made.rules) == nil
   M.expect("t." .. t.kind, made)
   check_rules(made)
   return made
@@ -406,6 +411,8 @@ local function make_object(fields)
     t.names[#t.names + 1] = name
   end
   table.sort(t.names)
+  -- A table with room for all of them: a constructor's size is that of its list, whatever is in it.
+  t.make = load("return {" .. ("_ = nil,"):rep(#t.names) .. "}", "=t.object", "t", {})
   return t
 end
 
