@@ -533,6 +533,10 @@ static void write_table(writer *w, int index, const place *at) {
     write_object(w, index, at);
 }
 
+static bool is_null(lua_State *L, int index) {
+  return lua_islightuserdata(L, index) && !lua_touserdata(L, index);
+}
+
 static void write_value(writer *w, int index, const place *at) {
   lua_State *L = w->L;
   switch (lua_type(L, index)) {
@@ -551,13 +555,9 @@ static void write_value(writer *w, int index, const place *at) {
   case LUA_TTABLE:
     write_table(w, index, at);
     break;
-  case LUA_TLIGHTUSERDATA:
-    if (!lua_touserdata(L, index)) {
-      jr_buf_add(w->out, "null", 4);
-      break;
-    } /* fall through */
   default:
-    refuse_value(w, at, "a %s has no JSON form", luaL_typename(L, index));
+    if (!is_null(L, index)) refuse_value(w, at, "a %s has no JSON form", luaL_typename(L, index));
+    jr_buf_add(w->out, "null", 4);
   }
   if (w->out->failed) jr_raise_status(L, "json.encode", UV_ENOMEM);
 }

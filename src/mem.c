@@ -89,7 +89,8 @@ void jr_mem_drop_spares(jr_mem *m) {
 static void *change(jr_mem *m, void *ptr, size_t old_size, size_t new_size) {
   if (!m->spares) return m->alloc(m->data, ptr, old_size, new_size);
   if (!ptr && is_small(new_size)) return take_spare(m, new_size);
-  if (new_size == 0 && is_small(old_size) && m->spares->bytes < JR_TUNE_SPARE_BYTES) {
+  if (new_size == 0 && is_small(old_size) &&
+      m->spares->bytes + rounded(old_size) <= JR_TUNE_SPARE_BYTES) {
     keep_spare(m, ptr, old_size);
     return NULL;
   }
