@@ -13,6 +13,7 @@ local MODULES = { -- the module's table is the word
   log = "jobrun.log",
   clock = "jobrun.clock",
   error_object = "jobrun.core.error",
+  metrics = "jobrun.metrics",
   check = "jobrun.check",
 }
 

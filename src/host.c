@@ -159,7 +159,8 @@ static int open_lua(lua_State *L) {
 static void adopt_opts(jobrun *rt, const jobrun_opts *o) {
   jr_mem_init(&rt->mem, o->alloc, o->alloc_data, o->memory_limit);
   jr_mem_keep_spares(&rt->mem, &rt->spares);
-  jr_log_init(&rt->log, (jr_log_sink)o->log, o->log_data, (jr_log_level)o->log_level);
+  jr_log_init(&rt->log, (jr_log_host)o->log, o->log_data, (jr_log_level)o->log_level,
+              (jr_log_format)o->log_format, (jr_log_color)o->log_color);
   jr_list_init(&rt->trades);
   jr_list_init(&rt->posts);
   rt->thread = uv_thread_self();

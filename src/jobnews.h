@@ -14,6 +14,14 @@
 void jr_job_logf(const jr_job *job, jr_log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* A line about a run of it: `job "NAME": run N TEXT`. `event` (NULL: none) is "start" or "end"; the
+ * latter takes its outcome and duration from the record. */
+void jr_run_logf(const jr_run *run, jr_log_level level, const char *event, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* The same with what the caller filled in of `line`: text and more; the rest is filled in here. */
+void jr_run_log(const jr_run *run, jr_log_event *line);
+
 /* A duration for people: nothing below a millisecond. Returns `text`. */
 const char *jr_job_rough(int64_t ns, char text[JR_DURATION_TEXT]);
 

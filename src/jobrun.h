@@ -44,6 +44,17 @@ struct uv_loop_s;
 /* Levels of log lines. */
 enum { JOBRUN_LOG_DEBUG, JOBRUN_LOG_INFO, JOBRUN_LOG_WARN, JOBRUN_LOG_ERROR, JOBRUN_LOG_OFF };
 
+/* Forms of the log on stderr: lines for people; key=value; a JSON object a line. */
+enum {
+  JOBRUN_LOG_AUTO, /* text on a terminal, logfmt elsewhere */
+  JOBRUN_LOG_TEXT,
+  JOBRUN_LOG_LOGFMT,
+  JOBRUN_LOG_JSON
+};
+
+/* Colours of text on stderr; auto: on a terminal that has them, unless NO_COLOR; CLICOLOR_FORCE. */
+enum { JOBRUN_COLOR_AUTO, JOBRUN_COLOR_ALWAYS, JOBRUN_COLOR_NEVER };
+
 /* Flags of jobrun_opts. */
 enum {
   JOBRUN_VIRTUAL_CLOCK = 1, /* time jumps to the next deadline instead of passing; for tests */
@@ -63,13 +74,14 @@ typedef struct jobrun_opts {
   void *log_data;
   int log_level;
   unsigned flags;
-  int64_t virtual_epoch_ns; /* the virtual clock's start, ns since 1970 UTC */
-  int64_t stall_ns;         /* with JOBRUN_WATCHDOG: interrupt a task beyond that; 0: never */
-  double grace_s;           /* what running jobs have once the end was asked for; negative: 10 s */
+  int64_t virtual_epoch_ns;  /* the virtual clock's start, ns since 1970 UTC */
+  int64_t stall_ns;          /* with JOBRUN_WATCHDOG: interrupt a task beyond that; 0: never */
+  double grace_s;            /* what running jobs have once the end was asked for; negative: 10 s */
+  int log_format, log_color; /* where `log` is NULL */
 } jobrun_opts;
 
 #define JOBRUN_OPTS_INIT                                                                           \
-  { sizeof(jobrun_opts), NULL, NULL, NULL, 0, NULL, NULL, JOBRUN_LOG_INFO, 0, 0, 0, -1 }
+  { sizeof(jobrun_opts), NULL, NULL, NULL, 0, NULL, NULL, JOBRUN_LOG_INFO, 0, 0, 0, -1, 0, 0 }
 
 /* Creates a runtime; opts NULL means the defaults. The caller owns it and ends it with jobrun_free.
  * UV_ENOMEM, UV_EMFILE, … with *out untouched. */

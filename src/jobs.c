@@ -148,8 +148,21 @@ static void plan_next(jr_job *job, int64_t now) {
 /* ---- the end of a job ---------------------------------------------------------------------- */
 
 /* Lets go of a job that is over in every respect. Its memory may be gone afterwards. */
+jr_job_figures *jr_job_figures_get(jr_job *job) {
+  if (!job->figures) job->figures = jr_mem_zalloc(&job->jobs->rt->mem, sizeof *job->figures);
+  return job->figures;
+}
+
+static void drop_figures(jr_job *job) {
+  if (!job->figures) return;
+  jr_mem_free(&job->jobs->rt->mem, job->figures, sizeof *job->figures);
+  job->figures = NULL;
+}
+
 static void release_if_over(jr_job *job) {
   if (job->state < JR_JOB_DONE || job->going > 0 || job->anchor_ref == LUA_NOREF) return;
+  drop_figures(job);
+  jr_list_remove(&job->link);
   int ref = job->anchor_ref;
   job->anchor_ref = LUA_NOREF;
   luaL_unref(job->jobs->rt->L, LUA_REGISTRYINDEX, ref);
@@ -164,6 +177,7 @@ void jr_job_end(jr_job *job, jr_job_state state) {
   disarm(job);
   unmark_due(job);
   jr_list_remove(&job->link);
+  if (job->going > 0) jr_list_append(&jobs->leaving, &job->link);
   jobs->len--;
 }
 
@@ -447,6 +461,15 @@ static bool is_busy(jobrun *rt, jr_trade *trade) {
   return ((jobs->active > 0 && !jobs->held) || !jr_list_is_empty(&jobs->waiting)) && !jobs->stopped;
 }
 
+/* The jobs themselves go with the Lua state. */
+static void trade_close(jobrun *rt, jr_trade *trade) {
+  jr_jobs *jobs = jr_container_of(trade, jr_jobs, trade);
+  (void)rt;
+  jobs->is_metered = false;
+  JR_LIST_EACH (it, &jobs->all) drop_figures(jr_container_of(it, jr_job, link));
+  JR_LIST_EACH (it, &jobs->leaving) drop_figures(jr_container_of(it, jr_job, link));
+}
+
 static void trade_free(jobrun *rt, jr_trade *trade) {
   jr_jobs *jobs = jr_container_of(trade, jr_jobs, trade);
   jr_run_ring_fini(&jobs->ring);
@@ -468,14 +491,18 @@ int jr_jobs_open(jobrun *rt, const jr_jobs_hooks *hooks, jr_jobs **out) {
   if (status < 0) return status;
   jr_jobs *jobs = jr_mem_zalloc(&rt->mem, sizeof *jobs);
   if (!jobs) return UV_ENOMEM;
-  jobs->trade =
-      (jr_trade){.stop = stop, .is_busy = is_busy, .before_pump = before_pump, .free = trade_free};
+  jobs->trade = (jr_trade){.stop = stop,
+                           .is_busy = is_busy,
+                           .before_pump = before_pump,
+                           .close = trade_close,
+                           .free = trade_free};
   jobs->rt = rt;
   jobs->hooks = *hooks;
   jobs->due_sorted = true;
   jobs->random = rt->clock.is_virtual ? 1 : uv_hrtime();
   jr_list_init(&jobs->all);
   jr_list_init(&jobs->waiting);
+  jr_list_init(&jobs->leaving);
   jr_run_ring_init(&jobs->ring, &rt->mem, KEPT_RUNS);
   jobs->sink = jr_run_ring_sink(&jobs->ring);
   jr_list_append(&rt->trades, &jobs->trade.link);

@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "label.h"
 #include "list.h"
+#include "meter.h"
 #include "rt.h"
 #include "rule.h"
 #include "run.h"
@@ -89,7 +90,7 @@ typedef enum jr_job_state {
 /* The caller brings the memory and keeps it in place (a Lua userdata, `anchor_ref` in the
  * registry), until the job has ended and its last run too: then the anchor is let go. */
 struct jr_job {
-  jr_list link; /* among all jobs, in order of declaration; on its own once it has ended */
+  jr_list link; /* among all jobs, in order of declaration; then `leaving`, then on its own */
   jr_list runs; /* those that go on: jr_run.link */
   jr_timer timer;
   jr_jobs *jobs;
@@ -104,6 +105,7 @@ struct jr_job {
   int64_t last_start_ns, last_end_ns; /* wall; 0 = not yet */
   int64_t quiet_until_ns;             /* no line about skipped or missed runs before that */
   uint64_t runs_started, failed, skipped, missed;
+  jr_job_figures *figures; /* NULL while nothing was counted; ours, until the job is let go */
   uint32_t id;
   uint32_t going;     /* runs that have not ended */
   uint32_t due_place; /* in jobs->due, from 1; 0 = not there */
@@ -173,10 +175,12 @@ struct jr_jobs {
   jr_run_ring ring; /* the sink until another one is set */
   jr_list all;      /* jobs that have not ended */
   jr_list waiting;  /* runs that wait to be tried again: jr_run.waiting */
+  jr_list leaving;  /* jobs that have ended while a run of them goes on */
   jr_job **due;     /* those whose time has come; room for all */
   uint32_t due_len, due_cap;
   bool due_sorted;
   bool stopped;                /* nothing starts by itself any more */
+  bool is_metered;             /* figures are kept */
   bool held;                   /* nothing starts by itself, as the jobs are only looked at */
   uint32_t len;                /* of `all` */
   uint32_t active;             /* those that are not paused: they keep the script alive */
@@ -220,6 +224,12 @@ int64_t jr_job_next_ns(const jr_job *job);
 
 /* The job's own clock: the wall clock where it has a rule, else the steady one. */
 int64_t jr_job_now(const jr_job *job);
+
+/* The job's figures, made at the first call; NULL while none are kept, or without memory. */
+jr_job_figures *jr_job_figures_get(jr_job *job);
+static inline jr_job_figures *jr_job_meter(jr_job *job) {
+  return job->jobs->is_metered ? jr_job_figures_get(job) : NULL;
+}
 
 /* For runs.c: the job has ended; a run of it has. */
 void jr_job_end(jr_job *job, jr_job_state state);

@@ -24,7 +24,9 @@ int jr_open_host(lua_State *L);
 int jr_open_fs(lua_State *L);
 int jr_open_jobs(lua_State *L);
 int jr_open_json(lua_State *L);
+int jr_open_log(lua_State *L);
 int jr_open_luv(lua_State *L);
+int jr_open_metrics(lua_State *L);
 int jr_open_proc(lua_State *L);
 int jr_open_rule(lua_State *L);
 int jr_open_sync(lua_State *L);
@@ -40,6 +42,8 @@ static const luaL_Reg modules[] = {{"jobrun.core.duration", jr_open_duration},
                                    {"jobrun.core.fs", jr_open_fs},
                                    {"jobrun.core.jobs", jr_open_jobs},
                                    {"jobrun.core.json", jr_open_json},
+                                   {"jobrun.core.log", jr_open_log},
+                                   {"jobrun.core.metrics", jr_open_metrics},
                                    {"jobrun.core.proc", jr_open_proc},
                                    {"jobrun.core.work", jr_open_work},
                                    {"jobrun.core.luv", jr_open_luv},

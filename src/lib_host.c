@@ -56,6 +56,14 @@ static int host_log(lua_State *L) {
   return 0;
 }
 
+/* log_style() → has stderr colours, are its log lines text */
+static int host_log_style(lua_State *L) {
+  const jr_log *log = &jr_of(L)->log;
+  lua_pushboolean(L, log->colored);
+  lua_pushboolean(L, log->format == JR_LOG_TEXT);
+  return 2;
+}
+
 /* Open descriptors, without those that come with a first use and stay: the wall clock's timerfd and
  * the loop's inotify. */
 static int count_fds(const jobrun *rt) {
@@ -113,17 +121,11 @@ static int host_fail(lua_State *L) {
 }
 
 int jr_open_host(lua_State *L) {
-  static const luaL_Reg functions[] = {{"now", host_now},
-                                       {"monotonic", host_monotonic},
-                                       {"is_virtual", host_is_virtual},
-                                       {"skip", host_skip},
-                                       {"step", host_step},
-                                       {"declare", host_declare},
-                                       {"log", host_log},
-                                       {"stats", host_stats},
-                                       {"exit", host_exit},
-                                       {"fail", host_fail},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"now", host_now},   {"monotonic", host_monotonic}, {"is_virtual", host_is_virtual},
+      {"skip", host_skip}, {"step", host_step},           {"declare", host_declare},
+      {"log", host_log},   {"log_style", host_log_style}, {"stats", host_stats},
+      {"exit", host_exit}, {"fail", host_fail},           {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

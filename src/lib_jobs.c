@@ -16,6 +16,7 @@
 #include "lib_job.h"
 #include "lib_policy.h"
 #include "lib_run.h"
+#include "lib_runs.h"
 #include "plan.h"
 #include "rt.h"
 #include "status.h"
@@ -329,35 +330,6 @@ static int jobs_zone(lua_State *L) {
   return 2;
 }
 
-/* runs([most]) → the records of the last ended runs, newest first */
-static int jobs_runs(lua_State *L) {
-  jr_jobs *jobs = jobs_of(L);
-  lua_Integer most = luaL_optinteger(L, 1, jobs->ring.cap);
-  lua_newtable(L);
-  const jr_run_record *r;
-  for (lua_Integer i = 0; i < most && (r = jr_run_ring_get(&jobs->ring, (uint32_t)i)); i++) {
-    lua_createtable(L, 0, 8);
-    lua_pushstring(L, r->job_name);
-    lua_setfield(L, -2, "job");
-    lua_pushinteger(L, (lua_Integer)r->id);
-    lua_setfield(L, -2, "id");
-    lua_pushinteger(L, r->attempt);
-    lua_setfield(L, -2, "attempt");
-    jr_push_seconds(L, r->due_ns);
-    lua_setfield(L, -2, "due");
-    jr_push_seconds(L, r->late_ns);
-    lua_setfield(L, -2, "late");
-    jr_push_seconds(L, r->started_ns);
-    lua_setfield(L, -2, "started");
-    jr_push_seconds(L, r->ended_ns);
-    lua_setfield(L, -2, "ended");
-    lua_pushstring(L, jr_outcome_name(r->outcome));
-    lua_setfield(L, -2, "outcome");
-    lua_rawseti(L, -2, i + 1);
-  }
-  return 1;
-}
-
 /* ---- the module ---------------------------------------------------------------------------- */
 
 static void open_trade(lua_State *L) {
@@ -380,7 +352,9 @@ int jr_open_jobs(lua_State *L) {
                                        {"site", jobs_site},
                                        {"list", jobs_list},
                                        {"idle", jobs_idle},
-                                       {"runs", jobs_runs},
+                                       {"runs", jr_runs_ended},
+                                       {"going", jr_runs_going},
+                                       {"cancel_run", jr_runs_cancel},
                                        {"hold", jobs_hold},
                                        {"upcoming", jobs_upcoming},
                                        {"zone", jobs_zone},

@@ -37,11 +37,10 @@ static int run_log(lua_State *L) {
     lua_insert(L, 2);
     lua_call(L, lua_gettop(L) - 2, 1);
   }
-  lua_pushfstring(L, "job \"%s\": run %I: %s", record->job_name, (LUAI_UACINT)record->id,
-                  lua_tostring(L, 2));
-  size_t len;
-  const char *line = lua_tolstring(L, -1, &len);
-  jr_log_line(&jr_of(L)->log, JR_LOG_INFO, line, len);
+  lua_pushfstring(L, "run %I: %s", (LUAI_UACINT)record->id, lua_tostring(L, 2));
+  jr_log_event line = {.level = JR_LOG_INFO, .name = record->job_name, .run = record->id};
+  line.text = lua_tolstring(L, -1, &line.len);
+  jr_log_put(&jr_of(L)->log, &line);
   return 0;
 }
 

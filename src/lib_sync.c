@@ -6,6 +6,8 @@
  * what it waited for, even if it is cancelled before it runs.
  *
  * SPDX-License-Identifier: MIT */
+#include "lib_sync.h"
+
 #include <lauxlib.h>
 
 #include "glue.h"
@@ -62,17 +64,20 @@ static int queue_wait(lua_State *L) {
   return jr_park_until(L, &p->wait, due);
 }
 
-/* queue:wake([n]) → how many were woken; the longest waiting first */
-static int queue_wake(lua_State *L) {
-  jr_list *queue = check_queue(L);
-  lua_Integer n = luaL_optinteger(L, 2, 1), woken = 0;
+int64_t jr_queue_wake(jr_list *queue, int64_t n) {
+  int64_t woken = 0;
   while (woken < n && !jr_list_is_empty(queue)) {
     place *p = jr_container_of(queue->next, place, link);
     jr_list_remove(&p->link);
     jr_wake(&p->wait, 0);
     woken++;
   }
-  lua_pushinteger(L, woken);
+  return woken;
+}
+
+/* queue:wake([n]) → how many were woken; the longest waiting first */
+static int queue_wake(lua_State *L) {
+  lua_pushinteger(L, jr_queue_wake(check_queue(L), luaL_optinteger(L, 2, 1)));
   return 1;
 }
 
@@ -83,10 +88,15 @@ static int queue_is_empty(lua_State *L) {
 }
 
 /* Whoever waits holds the queue on its stack, so a collected one is empty. */
-static int new_queue(lua_State *L) {
+jr_list *jr_queue_push_new(lua_State *L) {
   jr_list *queue = lua_newuserdatauv(L, sizeof *queue, 0);
   jr_list_init(queue);
   luaL_setmetatable(L, QUEUE_META);
+  return queue;
+}
+
+static int new_queue(lua_State *L) {
+  jr_queue_push_new(L);
   return 1;
 }
 

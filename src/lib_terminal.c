@@ -101,12 +101,12 @@ static void draw(terminal *t) {
   t->drawn_ns = (int64_t)uv_hrtime();
 }
 
-static void log_above(void *data, jr_log_level level, const char *text, size_t len) {
+static void log_above(void *data, const jr_log_event *event) {
   terminal *t = data;
   uv_mutex_lock(&t->lock);
   bool is_in_the_way = t->is_drawn;
   if (is_in_the_way) erase(t);
-  t->sink(t->sink_data, level, text, len);
+  t->sink(t->sink_data, event);
   if (is_in_the_way) draw(t);
   uv_mutex_unlock(&t->lock);
 }

@@ -223,7 +223,10 @@ static void on_turn(jobrun *rt) {
   bool was_running = rt->running;
   if (rt->cur) return;
   rt->running = true;
+  int64_t began_ns = rt->turns ? (int64_t)uv_hrtime() : 0;
   turn(rt);
+  if (rt->turns && began_ns)
+    jr_histogram_add(rt->turns, jr_meter_delay_bounds, (int64_t)uv_hrtime() - began_ns);
   rt->running = was_running;
 }
 

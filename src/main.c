@@ -41,6 +41,9 @@ static const char help[] =
     "  --clock=virtual[=ISO]  time jumps to the next due moment instead of passing (ISO: the start, UTC)\n"
     "  --grace=SECONDS        how long running jobs may go on after SIGTERM or Ctrl-C (10)\n"
     "  --log-level=LEVEL      debug, info, warn or error (info)\n"
+    "  --log-format=FORMAT    text, logfmt or json (text on a terminal, logfmt elsewhere)\n"
+    "  --color=WHEN           always, never or auto, which minds NO_COLOR, CLICOLOR_FORCE and TERM (auto)\n"
+    "  --quiet                only errors\n"
     "  --stall=SECONDS        interrupt a task that computes that long without waiting (off; logged after 0.1 s)\n"
     "  --memory-limit=MIB     memory for the script; beyond it Lua raises \"not enough memory\" (none)\n"
     "  --                     ends the options\n"
@@ -111,15 +114,19 @@ static bool parse_number(const char *value, double *out) {
   return *value && !*end && *out >= 0 && *out < 1e9;
 }
 
-static bool parse_level(const char *value, int *out) {
-  static const char *const names[] = {"debug", "info", "warn", "error", "off"};
-  for (int i = 0; i < 5; i++)
-    if (strcmp(value, names[i]) == 0) {
+/* The place of a word in a list that ends with NULL. */
+static bool parse_word(const char *value, const char *const *words, int *out) {
+  for (int i = 0; words[i]; i++)
+    if (strcmp(value, words[i]) == 0) {
       *out = i;
       return true;
     }
   return false;
 }
+
+static const char *const levels[] = {"debug", "info", "warn", "error", "off", NULL};
+static const char *const formats[] = {"auto", "text", "logfmt", "json", NULL};
+static const char *const colors[] = {"auto", "always", "never", NULL};
 
 /* One --name=value. */
 static int parse_option(command *c, const char *option) {
@@ -138,9 +145,21 @@ static int parse_option(command *c, const char *option) {
                ? 0
                : usage("--grace: expected seconds, got '%s'", value);
   if (IS("--log-level"))
-    return parse_level(value, &c->opts.log_level)
+    return parse_word(value, levels, &c->opts.log_level)
                ? 0
                : usage("--log-level: expected debug, info, warn or error, got '%s'", value);
+  if (IS("--log-format"))
+    return parse_word(value, formats, &c->opts.log_format)
+               ? 0
+               : usage("--log-format: expected auto, text, logfmt or json, got '%s'", value);
+  if (IS("--color"))
+    return parse_word(value, colors, &c->opts.log_color)
+               ? 0
+               : usage("--color: expected auto, always or never, got '%s'", value);
+  if (IS("--quiet")) {
+    c->opts.log_level = JOBRUN_LOG_ERROR;
+    return *value ? usage("--quiet takes no value, got '%s'", value) : 0;
+  }
   if (IS("--stall")) {
     if (!parse_number(value, &number)) return usage("--stall: expected seconds, got '%s'", value);
     c->opts.stall_ns = (int64_t)(number * 1e9);

@@ -58,7 +58,7 @@ typedef struct jr_entry {
 /* All worker threads of a runtime, over all its pools. */
 typedef struct jr_crew {
   jr_mem *mem;
-  const jr_log *log;
+  jr_log *log;
   lua_CFunction furnish; /* fills a worker's new Lua state */
   uv_async_t *async;     /* wakes the loop; open as long as there are threads */
   int signal;

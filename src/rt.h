@@ -19,6 +19,7 @@
 #include "list.h"
 #include "log.h"
 #include "mem.h"
+#include "meter.h"
 #include "run.h"
 #include "task.h"
 
@@ -125,6 +126,7 @@ struct jobrun {
   void *host; /* host.c's own */
 
   struct jr_embed *embed; /* embed.c's own; NULL before its first use */
+  jr_histogram *turns;    /* how long the turns of the loop took; NULL: nobody asks */
   jr_run_sink observer;   /* jobs tell it of their runs, beside the sink of their records */
 };
 

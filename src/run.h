@@ -17,9 +17,10 @@ enum { JR_RUN_NAME = 64 };
 typedef enum jr_outcome {
   JR_RUN_GOING, /* not ended yet */
   JR_RUN_OK,
-  JR_RUN_ERROR,    /* it raised */
-  JR_RUN_TIMEOUT,  /* its .timeout cancelled it */
-  JR_RUN_CANCELLED /* somebody else did: overlap, shutdown */
+  JR_RUN_ERROR,     /* it raised */
+  JR_RUN_TIMEOUT,   /* its .timeout cancelled it */
+  JR_RUN_CANCELLED, /* somebody else did: overlap, shutdown */
+  JR_OUTCOMES
 } jr_outcome;
 
 /* Instants are wall-clock nanoseconds since 1970; the distances between them were taken on the

@@ -103,6 +103,8 @@ static void note_begin(jr_run *run) {
   run->record.late_ns = jr_job_now(job) - run->due_ns;
   run->record.started_ns = job->last_start_ns = jr_clock_wall(job->jobs->rt);
   run->record.due_ns = run->record.started_ns - run->record.late_ns;
+  jr_job_figures *figures = jr_job_meter(job);
+  if (figures) jr_job_figures_begin(figures, &run->record);
   const jr_run_sink *sink = &job->jobs->sink, *observer = &job->jobs->rt->observer;
   if (sink->begin) sink->begin(sink->data, &run->record);
   if (observer->begin) observer->begin(observer->data, &run->record);
@@ -113,6 +115,8 @@ int jr_run_begin(jr_run *run) {
   jobrun *rt = job->jobs->rt;
   run->started_ns = jr_clock_now(rt);
   if (!run->begun) note_begin(run);
+  if (rt->log.level == JR_LOG_DEBUG)
+    jr_run_logf(run, JR_LOG_DEBUG, "start", "starts, attempt %u", run->record.attempt);
   jr_job_tell(&(jr_job_news){.event = JR_JOB_START, .job = job, .record = &run->record});
   if (run->record.attempt == 1 && run->record.late_ns >= LATE_NS)
     jr_job_tell(&(jr_job_news){.event = JR_JOB_LATE, .job = job, .record = &run->record});
@@ -136,17 +140,28 @@ static jr_outcome outcome_of(const jr_run *run, const jr_task *task) {
   }
 }
 
+/* An exit status is worth a field of its own. */
+static void note_exit_code(lua_State *L, int index, jr_log_event *line) {
+  int is_integer = 0;
+  if (lua_type(L, index) != LUA_TTABLE) return;
+  lua_pushliteral(L, "exit_code");
+  lua_rawget(L, index);
+  lua_Integer code = lua_tointegerx(L, -1, &is_integer);
+  line->has_exit_code = is_integer;
+  line->exit_code = (int)code;
+  lua_pop(L, 1);
+}
+
 /* Protected: (lightuserdata run, what follows, error) → logs it with its traceback. */
 static int log_error(lua_State *L) {
   const jr_run *run = lua_touserdata(L, 1);
-  char name[256];
-  jr_job_name(run->job, name, sizeof name);
+  const char *then = lua_tostring(L, 2);
+  jr_log_event line = {.level = JR_LOG_ERROR, .event = *then ? NULL : "end"};
+  note_exit_code(L, 3, &line);
   jr_error_text(L, 3);
-  lua_pushfstring(L, "job \"%s\": run %I failed%s: %s", name, (LUAI_UACINT)run->record.id,
-                  lua_tostring(L, 2), lua_tostring(L, -1));
-  size_t len;
-  const char *line = lua_tolstring(L, -1, &len);
-  jr_log_line(&run->job->jobs->rt->log, JR_LOG_ERROR, line, len);
+  lua_pushfstring(L, "run %I failed%s: %s", (LUAI_UACINT)run->record.id, then, lua_tostring(L, -1));
+  line.text = lua_tolstring(L, -1, &line.len);
+  jr_run_log(run, &line);
   return 0;
 }
 
@@ -160,8 +175,8 @@ static void report_error(const jr_run *run, lua_State *L, const char *then) {
     if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
     lua_pop(L, 1);
   }
-  jr_job_logf(run->job, JR_LOG_ERROR, "run %llu failed%s: %s", (unsigned long long)run->record.id,
-              then, jr_status_text(UV_ENOMEM));
+  jr_run_logf(run, JR_LOG_ERROR, *then ? NULL : "end", "failed%s: %s", then,
+              jr_status_text(UV_ENOMEM));
 }
 
 static void tell_failure(const jr_run *run, lua_State *L) {
@@ -177,8 +192,7 @@ static void tell_failure(const jr_run *run, lua_State *L) {
 static void report(const jr_run *run, lua_State *L, const char *then) {
   char limit[JR_DURATION_TEXT];
   if (run->record.outcome == JR_RUN_TIMEOUT)
-    jr_job_logf(run->job, JR_LOG_ERROR, "run %llu timed out after %s%s",
-                (unsigned long long)run->record.id,
+    jr_run_logf(run, JR_LOG_ERROR, *then ? NULL : "end", "timed out after %s%s",
                 jr_job_rough(run->job->policy->timeout_ns, limit), then);
   else
     report_error(run, L, then);
@@ -235,6 +249,8 @@ static bool try_again(jr_run *run, lua_State *L) {
   snprintf(then, sizeof then, " (attempt %u of %u), tried again in %s", run->record.attempt,
            r->attempts, jr_job_rough(ns, pause));
   report(run, L, then);
+  jr_job_figures *figures = jr_job_meter(job);
+  if (figures) figures->retries++;
   run->task = NULL;
   jr_list_append(&job->jobs->waiting, &run->waiting);
   return true;
@@ -261,6 +277,8 @@ static void finish(jr_run *run) {
   jr_list_remove(&run->link);
   jr_list_remove(&run->waiting);
   job->going--;
+  jr_job_figures *figures = jr_job_meter(job);
+  if (figures) jr_job_figures_end(figures, &run->record);
   if (jobs->sink.end) jobs->sink.end(jobs->sink.data, &run->record);
   if (observer->end) observer->end(observer->data, &run->record);
   jr_job_tell(&(jr_job_news){.event = JR_JOB_END, .job = job, .record = &run->record});
@@ -284,8 +302,9 @@ static void on_attempt_end(jr_watch *watch, jr_task *task, lua_State *L) {
   if (failed && try_again(run, L)) return;
   if (failed && !run->is_reported) report(run, L, "");
   if (run->record.outcome == JR_RUN_CANCELLED)
-    jr_job_logf(job, JR_LOG_INFO, "run %llu was cancelled: %s", (unsigned long long)run->record.id,
-                rt->reasons[task->reason]);
+    jr_run_logf(run, JR_LOG_INFO, "end", "was cancelled: %s", rt->reasons[task->reason]);
+  if (run->record.outcome == JR_RUN_OK && rt->log.level == JR_LOG_DEBUG)
+    jr_run_logf(run, JR_LOG_DEBUG, "end", "ended");
   finish(run);
 }
 
@@ -295,8 +314,7 @@ void jr_run_cancel(jr_run *run, const char *reason) {
     return;
   }
   run->record.outcome = JR_RUN_CANCELLED;
-  jr_job_logf(run->job, JR_LOG_INFO, "run %llu was cancelled: %s",
-              (unsigned long long)run->record.id, reason);
+  jr_run_logf(run, JR_LOG_INFO, "end", "was cancelled: %s", reason);
   finish(run);
 }
 
@@ -304,8 +322,7 @@ void jr_runs_give_up(jr_jobs *jobs, const jr_job *job) {
   JR_LIST_EACH_SAFE (it, &jobs->waiting) {
     jr_run *run = jr_container_of(it, jr_run, waiting);
     if (job && run->job != job) continue;
-    jr_job_logf(run->job, JR_LOG_WARN, "run %llu is not tried again: the job has ended",
-                (unsigned long long)run->record.id);
+    jr_run_logf(run, JR_LOG_WARN, "end", "is not tried again: the job has ended");
     finish(run);
   }
 }

@@ -66,7 +66,7 @@ struct jr_worker {
   uv_mutex_t *lock; /* the owner's; guards `cond` */
   uv_cond_t cond;   /* the owner wakes it by this one; sleep waits on it */
   uv_thread_t thread;
-  const jr_log *log;
+  jr_log *log;
   lua_CFunction furnish; /* fills a new Lua state */
   int signal;
   jr_mem mem;

@@ -169,7 +169,7 @@ function test_run_runs_jobs_once_and_tells_by_its_status()
   local log
   status, out, log = jr("run", path, "good", "bad")
   lu.assertEquals({ status, out }, { 1, "good\t1\n" })
-  lu.assertStrContains(log, 'job "bad": run ')
+  lu.assertStrContains(log, ' name=bad run=')
   status, out = jr("run", path, "second try")
   lu.assertEquals({ status, out }, { 0, "second try\n" })
 end

@@ -177,7 +177,7 @@ end
 function test_sigquit_prints_the_tree_of_tasks()
   local printed
   local h = exec.start {
-    program, "-e", check = false,
+    program, "--log-format=text", "-e", check = false,
     "local t = spawn(function() spawn(sleep, 60).name = 'inner' sleep(60) end) sleep(0) print 'ready' t:await()",
     on_line = function() printed = true end,
   }
@@ -194,7 +194,7 @@ end
 
 function test_the_tree_names_runs_by_their_job()
   local printed, named
-  local h = exec.start { program, "--grace=0", "-e",
+  local h = exec.start { program, "--grace=0", "--log-format=text", "-e",
     [[every(60).seconds.now().named("nightly")(function() print(current().name) sleep(60) end)]],
     on_line = function(line) printed = line end,
     on_stderr = function(line) named = named or line:find('  job "nightly", run 1  waiting for sleep since ', 1, true) end }

@@ -155,7 +155,7 @@ function test_an_uncaught_error_is_500_and_its_trace_goes_to_the_log()
       local r = http.client_for_test():get(path)
       print(r.status, r.body)
     end]])
-  local r = jobrun.exec { program, dir .. "/app.lua" }
+  local r = jobrun.exec { program, "--log-format=text", dir .. "/app.lua" }
   lu.assertEquals(r.stdout, ("500\tInternal Server Error\n"):rep(4))
   lu.assertStrContains(r.stderr, "error GET /boom: " .. dir .. "/app.lua:2: the secret\nstack traceback:")
   lu.assertStrContains(r.stderr, "app.lua:3: ")

@@ -605,7 +605,7 @@ local function script(code)
   local file = assert(io.open(path, "w"))
   file:write(code)
   file:close()
-  local pipe = io.popen(("'%s' --clock=virtual '%s' 2>&1"):format(jobrun_path, path))
+  local pipe = io.popen(("'%s' --clock=virtual --log-format=text '%s' 2>&1"):format(jobrun_path, path))
   local text = pipe:read "a"
   local _, _, status = pipe:close()
   return text, status

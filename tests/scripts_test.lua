@@ -129,8 +129,8 @@ end
 function test_a_nightly_job_in_a_zone()
   local dir = testing.tmpdir()
   local nights = {}
-  local h = exec.start { program, "--clock=virtual=2025-03-29T12:00:00Z", "scripts/nightly.lua", helper.clip "clip.mp4",
-    dir .. "/out.mp4", env = { TZ = "UTC" }, on_stderr = function(line)
+  local h = exec.start { program, "--clock=virtual=2025-03-29T12:00:00Z", "--log-format=text", "scripts/nightly.lua",
+    helper.clip "clip.mp4", dir .. "/out.mp4", env = { TZ = "UTC" }, on_stderr = function(line)
       nights[#nights + 1] = line:match ': run %d+: .*/out.mp4: %d+ bytes, due at (%S+)$'
     end }
   testing.wait_for(function() return nights[3] end)

@@ -29,7 +29,7 @@ end
 
 local function stderr_of(body, env)
   local dir = testing.tmpdir()
-  local r = exec { program, script_in(dir, body), env = env, check = false }
+  local r = exec { program, "--log-format=text", script_in(dir, body), env = env, check = false }
   return r.stderr, r.stdout
 end
 

@@ -2,7 +2,7 @@
 ---
 --- Log lines and what `print` writes go above them. They are drawn on stderr, ten times a second at
 --- most. Where stderr is no terminal, or a dumb one, a run has a log line each 10 % or 30 s instead.
---- NO_COLOR takes the colours away, CLICOLOR_FORCE has them everywhere.
+--- `--color`, NO_COLOR and CLICOLOR_FORCE decide about colours, as for the log.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -22,18 +22,14 @@ Bar.__index = Bar
 
 local bars = {}
 
-local function is_set(name)
-  local value = os.getenv(name)
-  return value ~= nil and value ~= "" and value ~= "0"
-end
-
 local function has_terminal()
   return os.getenv "TERM" ~= "dumb" and core.size() ~= nil
 end
 
+-- A log line has none where it is not meant for people.
 local function has_colours()
-  if (os.getenv "NO_COLOR" or "") ~= "" then return false end
-  return is_set "CLICOLOR_FORCE" or has_terminal()
+  local colored, is_text = host.log_style()
+  return colored and (is_text or has_terminal())
 end
 
 -- ---- text -----------------------------------------------------------------------------------------

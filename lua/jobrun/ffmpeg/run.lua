@@ -36,7 +36,7 @@ local verify = require "jobrun.ffmpeg.verify"
 local Run = {}
 Run.__index = Run
 
-local M = {}
+local M = { going = {} } -- going: {[run] = true}, for metrics
 
 local TAIL = 200 -- lines of stderr
 local DEFAULT_CAPTURE = 1 << 20
@@ -447,11 +447,17 @@ local function leave(self)
   })
 end
 
-local Watching = { __close = function(watching) watching.run:end_watching() end }
+local Watching = {
+  __close = function(watching)
+    M.going[watching.run] = nil
+    watching.run:end_watching()
+  end,
+}
 
 -- Delivers everything until ffmpeg is gone.
 function Run:read_to_the_end()
   local _ <close> = setmetatable({ run = self }, Watching)
+  M.going[self] = true
   self.active_at = task.monotonic()
   if self.own.stall_timeout then self.watcher = task.spawn(self.watch_for_stall, self) end
   return self.process:run(self:handlers())
