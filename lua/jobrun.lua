@@ -14,6 +14,7 @@ local MODULES = { -- the module's table is the word
   clock = "jobrun.clock",
   error_object = "jobrun.core.error",
   metrics = "jobrun.metrics",
+  notify = "jobrun.notify",
   check = "jobrun.check",
 }
 

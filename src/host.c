@@ -24,6 +24,7 @@
 #include "life.h"
 #include "post.h"
 #include "rt.h"
+#include "service.h"
 #include "status.h"
 #include "watchdog.h"
 
@@ -195,6 +196,7 @@ static int open_all(jobrun *rt, const jobrun_opts *o) {
   if ((status = jr_clock_open(rt, o->flags & JOBRUN_VIRTUAL_CLOCK, o->virtual_epoch_ns)) < 0)
     return status;
   if ((status = open_post(rt)) < 0) return status;
+  if (o->flags & JOBRUN_SERVICE && (status = jr_service_open(rt)) < 0) return status;
   rt->L = lua_newstate(jr_mem_lua_alloc, &rt->mem);
   if (!rt->L) return UV_ENOMEM;
   lua_atpanic(rt->L, panic);

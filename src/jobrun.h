@@ -58,8 +58,10 @@ enum { JOBRUN_COLOR_AUTO, JOBRUN_COLOR_ALWAYS, JOBRUN_COLOR_NEVER };
 /* Flags of jobrun_opts. */
 enum {
   JOBRUN_VIRTUAL_CLOCK = 1, /* time jumps to the next deadline instead of passing; for tests */
-  JOBRUN_WATCHDOG = 2 /* while jobrun_run runs, log tasks that compute for more than 100 ms; uses
-                         the signal SIGRTMIN + 3 */
+  JOBRUN_WATCHDOG = 2,      /* while jobrun_run runs, log tasks that compute for more than 100 ms;
+                               uses the signal SIGRTMIN + 3 */
+  JOBRUN_SERVICE = 4        /* tell systemd ($NOTIFY_SOCKET, $WATCHDOG_USEC) when the script is
+                               ready, when it stops, and that its loop turns */
 };
 
 typedef struct jobrun_opts {

@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 
 #include "glue.h"
+#include "notify.h"
 #include "rt.h"
 
 int jr_open_host(lua_State *L);
@@ -62,6 +63,22 @@ static int host_log_style(lua_State *L) {
   lua_pushboolean(L, log->colored);
   lua_pushboolean(L, log->format == JR_LOG_TEXT);
   return 2;
+}
+
+/* notify(text): to the service manager, if this is a service */
+static int host_notify(lua_State *L) {
+  size_t len;
+  const char *text = luaL_checklstring(L, 1, &len);
+  int status = jr_of(L)->is_service ? jr_notify(text, len) : 0;
+  return status < 0 ? jr_raise_status(L, "notify", status) : 0;
+}
+
+/* monotonic_usec() → of CLOCK_MONOTONIC, by which the service manager counts */
+static int host_monotonic_usec(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+  return 1;
 }
 
 /* Open descriptors, without those that come with a first use and stay: the wall clock's timerfd and
@@ -121,11 +138,20 @@ static int host_fail(lua_State *L) {
 }
 
 int jr_open_host(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"now", host_now},   {"monotonic", host_monotonic}, {"is_virtual", host_is_virtual},
-      {"skip", host_skip}, {"step", host_step},           {"declare", host_declare},
-      {"log", host_log},   {"log_style", host_log_style}, {"stats", host_stats},
-      {"exit", host_exit}, {"fail", host_fail},           {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"now", host_now},
+                                       {"monotonic", host_monotonic},
+                                       {"is_virtual", host_is_virtual},
+                                       {"skip", host_skip},
+                                       {"step", host_step},
+                                       {"declare", host_declare},
+                                       {"log", host_log},
+                                       {"log_style", host_log_style},
+                                       {"notify", host_notify},
+                                       {"monotonic_usec", host_monotonic_usec},
+                                       {"stats", host_stats},
+                                       {"exit", host_exit},
+                                       {"fail", host_fail},
+                                       {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

@@ -17,6 +17,7 @@
 #include <lauxlib.h>
 
 #include "glue.h"
+#include "service.h"
 #include "status.h"
 
 #define GRACE_NS (10 * JR_SEC)
@@ -60,6 +61,7 @@ static void on_helper_end(jr_watch *watch, jr_task *task, lua_State *L) {
     h->main = main;
     h->loaded = true;
     if (h->main_failed && main) jr_task_cancel(main, "the script does not load");
+    if (!h->main_failed) jr_service_ready(rt);
   } else if (task->state == JR_TASK_FAILED) {
     jr_error_text(L, -1);
     size_t len;
@@ -104,6 +106,7 @@ static void begin_stop(jobrun *rt, const char *why) {
   jr_host *h = jr_host_of(rt);
   int64_t asked = atomic_load(&h->asked_grace_ns);
   rt->phase = JR_PHASE_HOOKS;
+  jr_service_stopping(rt);
   JR_LIST_EACH (it, &rt->trades) {
     jr_trade *trade = jr_container_of(it, jr_trade, link);
     if (trade->stop) trade->stop(rt, trade);

@@ -352,7 +352,7 @@ int main(int argc, char **argv) {
   int status = parse(&c, argc, argv);
   if (status >= 0) return status ? status : check_output();
   setvbuf(stdout, NULL, _IOLBF, 0);
-  c.opts.flags |= JOBRUN_WATCHDOG;
+  c.opts.flags |= c.module ? JOBRUN_WATCHDOG : JOBRUN_WATCHDOG | JOBRUN_SERVICE;
   jobrun *rt;
   status = jobrun_new(&rt, &c.opts);
   if (status < 0) {

@@ -121,7 +121,8 @@ struct jobrun {
   int exit_code;
   bool failed; /* an uncaught error was reported */
   bool running, closed;
-  char *error; /* the last error's text */
+  bool is_service; /* the service manager hears of us */
+  char *error;     /* the last error's text */
   size_t error_size;
   void *host; /* host.c's own */
 
