@@ -6,6 +6,7 @@
 
 #include <lauxlib.h>
 
+#include "dump.h"
 #include "glue.h"
 #include "notify.h"
 #include "rt.h"
@@ -113,6 +114,12 @@ static int host_stats(lua_State *L) {
   return 1;
 }
 
+/* tasks() → the tree of tasks, see jr_dump_push */
+static int host_tasks(lua_State *L) {
+  jr_dump_push(L);
+  return 1;
+}
+
 /* exit([code]), which is os.exit: ends the script in order, as SIGTERM does, with that status; the
  * calling task goes no further */
 static int host_exit(lua_State *L) {
@@ -149,6 +156,7 @@ int jr_open_host(lua_State *L) {
                                        {"notify", host_notify},
                                        {"monotonic_usec", host_monotonic_usec},
                                        {"stats", host_stats},
+                                       {"tasks", host_tasks},
                                        {"exit", host_exit},
                                        {"fail", host_fail},
                                        {NULL, NULL}};

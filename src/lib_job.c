@@ -157,14 +157,16 @@ static int job_resume(lua_State *L) {
   return 0;
 }
 
-/* job:run_now() → true, or false where its limit of runs is reached */
+/* job:run_now() → true and the run's id, or false where its limit of runs is reached */
 static int job_run_now(lua_State *L) {
   jr_job *job = jr_job_check(L, 1);
   jr_run *run;
   int status = jr_job_start(job, &run);
   jr_job_check_status(L, job, "run_now", status);
   lua_pushboolean(L, status == 0);
-  return 1;
+  if (status < 0) return 1;
+  lua_pushinteger(L, (lua_Integer)run->record.id);
+  return 2;
 }
 
 void jr_job_meta(lua_State *L) {

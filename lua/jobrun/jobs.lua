@@ -29,7 +29,7 @@ local task = require "jobrun.core.task"
 ---@field cancel fun(self: jobrun.Job)
 ---@field pause fun(self: jobrun.Job)
 ---@field resume fun(self: jobrun.Job)
----@field run_now fun(self: jobrun.Job): boolean
+---@field run_now fun(self: jobrun.Job): boolean, integer? whether a run started, and its id
 
 ---One run, as its function and the listeners of jobs.on get it.
 ---@class jobrun.Run

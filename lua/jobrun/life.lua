@@ -5,7 +5,9 @@
 local err = require "jobrun.core.error"
 local host = require "jobrun.core.host"
 
-local M = { loaded = false } -- loaded: the main chunk has suspended or returned
+-- loaded: the main chunk has suspended or returned; state: "starting", then "ready" when the on.start hooks have run, at
+-- the end "stopping"
+local M = { loaded = false, state = "starting" }
 
 -- A module that was never used has nothing to do: package.loaded tells without loading it.
 local function used(name)
@@ -38,7 +40,12 @@ end
 ---Called by the host: without `why` when the main chunk has loaded, with it when the script ends.
 ---@param why? "done"|"signal"|"error"
 function M.advance(why)
-  if why then before_end(why) else after_loading() end
+  if why then
+    M.state = "stopping"
+    return before_end(why)
+  end
+  after_loading()
+  if M.state == "starting" then M.state = "ready" end
 end
 
 return M
