@@ -75,6 +75,11 @@ const char *jobrun_version(void) {
   return JOBRUN_VERSION;
 }
 
+void jobrun_log(jobrun *rt, int level, const char *text) {
+  if (level >= JR_LOG_DEBUG && level < JR_LOG_OFF)
+    jr_log_line(&rt->log, (jr_log_level)level, text, strlen(text));
+}
+
 /* Runs fn(L) protected; its error becomes the last one. */
 static int protect(jobrun *rt, lua_CFunction fn, void *data) {
   lua_State *L = rt->L;

@@ -254,6 +254,9 @@ JOBRUN_API struct lua_State *jobrun_lua(jobrun *rt);
 /* The loop. Borrowed. */
 JOBRUN_API struct uv_loop_s *jobrun_loop(jobrun *rt);
 
+/* Any thread: a line of the log, with its zero, at one of the levels above. */
+JOBRUN_API void jobrun_log(jobrun *rt, int level, const char *text);
+
 /* What is there now. */
 typedef struct jobrun_stats {
   size_t size;         /* sizeof(jobrun_stats), set by the caller */

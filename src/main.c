@@ -233,6 +233,7 @@ static int parse(command *c, int argc, char **argv) {
 static struct {
   jobrun *rt;
   atomic_int count, first;
+  bool is_silent; /* stderr is read by a program, or nothing but errors was asked for */
 } signals;
 
 /* First: stop in order. Second: at once, though no child is sent a second SIGTERM. Third: leave;
@@ -243,7 +244,7 @@ static void on_signal(int number) {
   int before = atomic_fetch_add(&signals.count, 1);
   if (before == 0) {
     atomic_store(&signals.first, number);
-    ssize_t ignored = write(STDERR_FILENO, message, sizeof message - 1);
+    ssize_t ignored = signals.is_silent ? 0 : write(STDERR_FILENO, message, sizeof message - 1);
     (void)ignored;
   }
   if (before >= 2) _exit(128 + number);
@@ -316,13 +317,26 @@ static int load(jobrun *rt, command *c) {
   return status;
 }
 
+/* Was a form of the log asked for that programs read? Then each line on stderr has it. */
+static bool is_structured(const command *c) {
+  return c->opts.log_format == JOBRUN_LOG_LOGFMT || c->opts.log_format == JOBRUN_LOG_JSON;
+}
+
+static void complain(jobrun *rt, const command *c) {
+  if (is_structured(c))
+    jobrun_log(rt, JOBRUN_LOG_ERROR, jobrun_last_error(rt));
+  else
+    fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
+}
+
 static int run(jobrun *rt, command *c) {
   jobrun_set_args(rt, c->argc, (const char *const *)c->argv);
   if (load(rt, c) < 0) {
-    fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
+    complain(rt, c);
     return EXIT_USAGE;
   }
   signals.rt = rt;
+  signals.is_silent = is_structured(c) || c->opts.log_level >= JOBRUN_LOG_ERROR;
   signal(SIGPIPE, SIG_IGN);
   handle_signals(on_signal);
   uv_prepare_t output;
@@ -332,7 +346,7 @@ static int run(jobrun *rt, command *c) {
   int status = jobrun_run(rt);
   uv_close((uv_handle_t *)&output, NULL);
   uv_run(jobrun_loop(rt), UV_RUN_NOWAIT);
-  if (status < 0) fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
+  if (status < 0) complain(rt, c);
   int code = jobrun_exit_code(rt);
   return code == 0 && atomic_load(&signals.first) == SIGINT ? EXIT_SIGINT : code;
 }

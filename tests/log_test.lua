@@ -138,6 +138,16 @@ function test_lines_of_the_journal_have_a_priority()
   lu.assertStrMatches(journal("", 1), "ts=%S+ level=info .*") -- it names another stream
 end
 
+function test_with_a_structured_form_each_line_has_it()
+  local list = objects(stderr_of({ "--log-format=json" }, "sleep(0) error 'boom'"))
+  lu.assertEquals({ #list, list[1].level }, { 1, "error" })
+  lu.assertStrContains(list[1].msg, "(command line):1: boom\nstack traceback:")
+  list = objects(stderr_of({ "--log-format=json" }, "every(0).seconds(print)"))
+  lu.assertStrContains(list[1].msg, "(command line):1: every")
+  list = objects(stderr_of({ "--log-format=json" }, "os.execute 'kill $PPID' sleep(60)"))
+  for _, e in ipairs(list) do lu.assertNotNil(e.ts) end
+end
+
 function test_wrong_words_are_refused()
   for option, text in pairs {
     ["--log-format=xml"] = "--log-format: expected auto, text, logfmt or json, got 'xml'",

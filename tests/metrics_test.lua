@@ -240,6 +240,24 @@ function test_figures_of_the_runtime()
   lu.assertStrMatches(lines_of "jobrun_build_info"[1], 'jobrun_build_info{version="[%d.]+",lua="5%.4%.%d+",libuv="1[%d.]+"} 1')
 end
 
+function test_requests_by_route_and_status()
+  local app = require("jobrun.http").app()
+  app.get("/items/{id:int}", function(req)
+    if req.params.id == 0 then app.fail(404) end
+    return "x"
+  end)
+  local c = app.client_for_test()
+  for _, path in ipairs { "/items/1", "/items/2", "/items/0", "/items/x", "/nowhere/1", "/nowhere/2" } do c:get(path) end
+  c:request("BREW", "/items/1")
+  lu.assertEquals(lines_of "jobrun_http_requests_total", {
+    'jobrun_http_requests_total{method="GET",route="",status="404"} 2',
+    'jobrun_http_requests_total{method="GET",route="/items/{id:int}",status="200"} 2',
+    'jobrun_http_requests_total{method="GET",route="/items/{id:int}",status="404"} 1',
+    'jobrun_http_requests_total{method="GET",route="/items/{id:int}",status="422"} 1',
+    'jobrun_http_requests_total{method="other",route="",status="405"} 1' })
+  lu.assertEquals(value 'jobrun_http_request_duration_seconds_count{route="/items/{id:int}"}', 4)
+end
+
 function test_ffmpeg_runs_tell_how_far_they_are()
   local ff = dofile "tests/ffmpeg_helper.lua"
   local dir = testing.tmpdir()

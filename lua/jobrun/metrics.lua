@@ -10,6 +10,7 @@
 local check = require "jobrun.check"
 local core = require "jobrun.core.metrics"
 local host = require "jobrun.core.host"
+local http_meter = require "jobrun.http.meter"
 local render = require "jobrun.metrics.render"
 
 local M = {}
@@ -304,9 +305,11 @@ local function builtin(add, add_text)
   local text = core.jobs(add.open, add.created)
   if text ~= "" then add_text(text) end
   require("jobrun.metrics.builtin").collect(add, dropped)
+  http_meter.collect(add)
 end
 
 local created = host.now()
+http_meter.is_on = true
 
 ---All figures as text, and its content type: OpenMetrics 1.0 where the Accept field prefers it, else the format 0.0.4.
 ---@param accept? string

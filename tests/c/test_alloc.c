@@ -152,12 +152,28 @@ static void test_blocking_calls(void **state) {
       true);
 }
 
+static void test_figures_and_the_log(void **state) {
+  (void)state;
+  run_scenario("local seen = 0\n"
+               "log.recent(0)\n"
+               "local t = spawn(function() for e in log.follow() do seen = seen + 1 end end)\n"
+               "metrics.counter('a_total', 'A.'):add(1, {b = 'c'})\n"
+               "every(1).second.times(2).named('j')(function(run) run:log('x') end)\n"
+               "sleep(5) t:cancel() pcall(t.await, t) assert(seen == 2)\n"
+               "assert(metrics.text():find('a_total{b=\"c\"} 1', 1, true))\n");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_tasks),           cmocka_unit_test(test_failing_tasks),
-      cmocka_unit_test(test_user_coroutines), cmocka_unit_test(test_sync),
-      cmocka_unit_test(test_programs),        cmocka_unit_test(test_files),
-      cmocka_unit_test(test_blocking_calls),  cmocka_unit_test(test_jobs),
+      cmocka_unit_test(test_tasks),
+      cmocka_unit_test(test_failing_tasks),
+      cmocka_unit_test(test_user_coroutines),
+      cmocka_unit_test(test_sync),
+      cmocka_unit_test(test_programs),
+      cmocka_unit_test(test_files),
+      cmocka_unit_test(test_blocking_calls),
+      cmocka_unit_test(test_jobs),
+      cmocka_unit_test(test_figures_and_the_log),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

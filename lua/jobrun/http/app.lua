@@ -11,6 +11,7 @@ local check = require "jobrun.check"
 local err = require "jobrun.core.error"
 local files = require "jobrun.http.files"
 local host = require "jobrun.core.host"
+local meter = require "jobrun.http.meter"
 local request = require "jobrun.http.request"
 local response = require "jobrun.http.response"
 local router = require "jobrun.http.router"
@@ -180,9 +181,11 @@ function App:respond(raw)
     self.entry = entry
   end
   local req = request.new(raw)
+  local began = meter.is_on and host.monotonic()
   local r = entry(req)
   local ok, finished = pcall(r.file and open_and_finish or finish, req, r)
   if not ok then finished = finish(req, of_failure(req, finished)) end
+  if began then meter.note(req.method, req.route, finished.status, host.monotonic() - began) end
   return finished, req
 end
 
