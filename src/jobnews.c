@@ -21,7 +21,8 @@ const char *jr_job_state_name(const jr_job *job) {
   return job->going > 0 ? "running" : names[job->state];
 }
 
-static void put(const jr_job *job, jr_log_event *line, const char *fmt, va_list args) {
+__attribute__((format(printf, 3, 0))) static void put(const jr_job *job, jr_log_event *line,
+                                                      const char *fmt, va_list args) {
   char name[256], text[512];
   int n = vsnprintf(text, sizeof text, fmt, args);
   if (n < 0) return;

@@ -161,7 +161,8 @@ function test_openmetrics_keeps_families_together()
   end
 end
 
-function test_promtool_has_no_complaint()
+-- A script with a bit of everything prints its metrics.
+local function printed(accept)
   local path = testing.tmpdir() .. "/script.lua"
   jobrun.fs.write(path, [[
     metrics.counter("frames_total", "Frames \"encoded\"."):add(1, {codec = 'a"\\\n'})
@@ -171,15 +172,36 @@ function test_promtool_has_no_complaint()
     every(1).hour.named('strange "\\ \t\n ü')(function() end)
     every(0.001).seconds.named("bad").times(50)(function() error "x" end)
     sleep(0.02)
-    print((metrics.text()))
+    io.write((metrics.text(arg[1])))
     os.exit(0)
   ]])
-  local text = exec { program, "--quiet", path, env = { NO_COLOR = "1" } }.stdout
+  return exec { program, "--quiet", path, accept }.stdout
+end
+
+function test_promtool_has_no_complaint()
+  local text = printed()
   lu.assertStrContains(text, 'jobrun_job_running{name="strange \\"\\\\ \t\\n ü"} 0')
-  local r = exec { "promtool", "check", "metrics", stdin = text .. "\n", check = false }
+  local r = exec { "promtool", "check", "metrics", stdin = text, check = false }
   lu.assertEquals({ r.exit_code, r.stdout, r.stderr }, { 0, "", "" })
   r = exec { "promtool", "check", "metrics", stdin = text .. "\nbroken{ 1\n", check = false } -- it does look
   lu.assertNotEquals(r.exit_code, 0)
+end
+
+-- The parser of the format's own reference implementation (promtool reads the older format alone).
+local PARSE = [[
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+for family in text_string_to_metric_families(sys.stdin.read()):
+    for s in family.samples:
+        print(family.type, s.name, sorted(s.labels.items()), s.value)
+]]
+
+function test_the_reference_parser_reads_openmetrics()
+  local out = exec { "/usr/bin/python3", "-c", PARSE, stdin = printed(OPEN) }.stdout
+  lu.assertStrContains(out, [[counter frames_total [('codec', 'a"\\\n')] 1]])
+  lu.assertStrContains(out, "histogram wait_seconds_bucket [('le', '2.5')] 1")
+  lu.assertStrContains(out, "counter jobrun_job_runs_total [('name', 'bad'), ('outcome', 'failure')] ")
+  lu.assertStrContains(out, "gauge depth [] 1")
 end
 
 -- ---- what jobrun counts ---------------------------------------------------------------------------------
