@@ -86,29 +86,58 @@ static void write_head(page *p, const char *name, const char *type, const char *
   jr_buf_addf(&p->text, "# HELP %s%s %s\n# TYPE %s%s %s\n", name, suffix, help, name, suffix, type);
 }
 
+/* A line `metric suffix labels more} value`; there may be hundreds of thousands. */
+static void write_line(page *p, const char *metric, const char *suffix, const char *labels,
+                       const char *more, uint64_t value) {
+  const char *parts[] = {metric, suffix, labels, more};
+  size_t lengths[4], total = 24;
+  for (int i = 0; i < 4; i++) total += lengths[i] = strlen(parts[i]);
+  char *at = jr_buf_reserve(&p->text, total), digits[20];
+  if (!at) return;
+  char *start = at;
+  for (int i = 0; i < 4; i++) {
+    memcpy(at, parts[i], lengths[i]);
+    at += lengths[i];
+  }
+  *at++ = '}';
+  *at++ = ' ';
+  int n = 0;
+  do digits[n++] = (char)('0' + value % 10);
+  while ((value /= 10) > 0);
+  while (n > 0) *at++ = digits[--n];
+  *at++ = '\n';
+  p->text.len += (size_t)(at - start);
+}
+
 static void write_created(page *p, const char *metric, const char *labels, const char *more) {
   if (p->open) jr_buf_addf(&p->text, "%s_created%s%s} %.3f\n", metric, labels, more, p->created);
 }
 
 static void write_counter(page *p, const char *metric, const char *labels, const char *more,
                           uint64_t value) {
-  jr_buf_addf(&p->text, "%s_total%s%s} %llu\n", metric, labels, more, (unsigned long long)value);
+  write_line(p, metric, "_total", labels, more, value);
   write_created(p, metric, labels, more);
 }
 
-static void write_histogram(page *p, const char *metric, const char *labels, const jr_histogram *h,
-                            const int64_t *bounds) {
-  uint64_t below = 0;
+enum { LE_SIZE = 24 };
+
+/* ,le="0.5" of each bound; one spelling in both formats. */
+static void spell_bounds(const int64_t bounds[JR_METER_BUCKETS],
+                         char spelt[JR_METER_BUCKETS][LE_SIZE]) {
   for (int i = 0; i < JR_METER_BUCKETS; i++) {
-    below += h->buckets[i];
     double le = (double)bounds[i] / 1e9;
-    jr_buf_addf(&p->text,
-                le < 1 ? "%s_bucket%s,le=\"%g\"} %llu\n" : "%s_bucket%s,le=\"%.1f\"} %llu\n",
-                metric, labels, le, (unsigned long long)below);
+    snprintf(spelt[i], LE_SIZE, le < 1 ? ",le=\"%g\"" : ",le=\"%.1f\"", le);
   }
-  jr_buf_addf(&p->text, "%s_bucket%s,le=\"+Inf\"} %llu\n%s_sum%s} %.9g\n%s_count%s} %llu\n", metric,
-              labels, (unsigned long long)h->count, metric, labels, h->sum_s, metric, labels,
-              (unsigned long long)h->count);
+}
+
+static void write_histogram(page *p, const char *metric, const char *labels, const jr_histogram *h,
+                            char spelt[JR_METER_BUCKETS][LE_SIZE]) {
+  uint64_t below = 0;
+  for (int i = 0; i < JR_METER_BUCKETS; i++)
+    write_line(p, metric, "_bucket", labels, spelt[i], below += h->buckets[i]);
+  write_line(p, metric, "_bucket", labels, ",le=\"+Inf\"", h->count);
+  jr_buf_addf(&p->text, "%s_sum%s} %.9g\n", metric, labels, h->sum_s);
+  write_line(p, metric, "_count", labels, "", h->count);
   write_created(p, metric, labels, "");
 }
 
@@ -155,19 +184,22 @@ static void write_retries(page *p) {
 static void write_histograms(page *p) {
   static const char duration[] = "jobrun_job_run_duration_seconds";
   static const char delay[] = "jobrun_job_start_delay_seconds";
+  char spelt[JR_METER_BUCKETS][LE_SIZE];
   cursor at = {p->names.data};
+  spell_bounds(jr_meter_run_bounds, spelt);
   write_head(p, duration, "histogram", "How long runs took.");
   JR_LIST_EACH (it, &p->jobs->all) {
     const jr_job_figures *f = jr_container_of(it, jr_job, link)->figures;
     const char *name = next_name(&at);
-    if (f) write_histogram(p, duration, name, &f->duration, jr_meter_run_bounds);
+    if (f) write_histogram(p, duration, name, &f->duration, spelt);
   }
   at.name = p->names.data;
+  spell_bounds(jr_meter_delay_bounds, spelt);
   write_head(p, delay, "histogram", "How long after their due time runs started.");
   JR_LIST_EACH (it, &p->jobs->all) {
     const jr_job_figures *f = jr_container_of(it, jr_job, link)->figures;
     const char *name = next_name(&at);
-    if (f) write_histogram(p, delay, name, &f->delay, jr_meter_delay_bounds);
+    if (f) write_histogram(p, delay, name, &f->delay, spelt);
   }
 }
 
