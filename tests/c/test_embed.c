@@ -1133,6 +1133,21 @@ static void test_allocation_failure_at_every_n_on_a_thread(void **state) {
   live_with_every_failure("every(0.0001).seconds.times(1)(require('host').quick)", true);
 }
 
+/* ---- the log --------------------------------------------------------------------------------- */
+
+static void test_the_log_of_a_host_has_its_own_lines_and_names_jobs(void **state) {
+  (void)state;
+  lines log;
+  jobrun *rt = new_with(&log, NULL,
+                        "every(0.001).seconds.times(1).named('j')(function(run) run:log('a') end)");
+  jobrun_log(rt, JOBRUN_LOG_WARN, "of the host");
+  jobrun_log(rt, JOBRUN_LOG_DEBUG, "below the level");
+  jobrun_log(rt, 17, "of no level");
+  assert_int_equal(jobrun_run(rt), 0);
+  assert_int_equal(jobrun_free(rt), 0);
+  assert_string_equal(log.text, "of the host\njob \"j\": run 1: a\n");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_a_thread_of_its_own),
@@ -1168,6 +1183,7 @@ int main(void) {
       cmocka_unit_test(test_a_job_can_be_paused),
       cmocka_unit_test(test_runs_are_told),
       cmocka_unit_test(test_the_memory_limit_can_be_moved),
+      cmocka_unit_test(test_the_log_of_a_host_has_its_own_lines_and_names_jobs),
       cmocka_unit_test(test_many_lives_leave_nothing),
       cmocka_unit_test(test_allocation_failure_at_every_n),
       cmocka_unit_test(test_allocation_failure_at_every_n_on_a_thread),

@@ -59,7 +59,7 @@ local function only_known_names(set)
   return function(req, next_one)
     local authority = req.target:match "^%a[%w+.-]*://([^/?#]*)"
     if not is_known(req.headers.host) or (authority and not is_known(authority)) then
-      return response.detail(421, "it is not known by this name (see --allow-host)")
+      return response.detail(421, "it is not known by this name")
     end
     return next_one(req)
   end
