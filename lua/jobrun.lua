@@ -9,6 +9,7 @@ local MODULES = { -- the module's table is the word
   jobs = "jobrun.jobs",
   fs = "jobrun.fs",
   on = "jobrun.on",
+  http = "jobrun.http",
   json = "jobrun.json",
   log = "jobrun.log",
   clock = "jobrun.clock",

@@ -22,6 +22,7 @@ int jr_open_duration(lua_State *L);
 int jr_open_task(lua_State *L);
 int jr_open_host(lua_State *L);
 int jr_open_fs(lua_State *L);
+int jr_open_http(lua_State *L);
 int jr_open_jobs(lua_State *L);
 int jr_open_json(lua_State *L);
 int jr_open_log(lua_State *L);
@@ -40,6 +41,7 @@ static const luaL_Reg modules[] = {{"jobrun.core.duration", jr_open_duration},
                                    {"jobrun.core.sync", jr_open_sync},
                                    {"jobrun.core.terminal", jr_open_terminal},
                                    {"jobrun.core.fs", jr_open_fs},
+                                   {"jobrun.core.http", jr_open_http},
                                    {"jobrun.core.jobs", jr_open_jobs},
                                    {"jobrun.core.json", jr_open_json},
                                    {"jobrun.core.log", jr_open_log},

@@ -203,6 +203,17 @@ local function words_of(app)
     require("jobrun.http.docs").serve(app, path, o)
   end
 
+  ---Serves the routes: on "127.0.0.1:8080", "[::1]:8080", "localhost:8080", a port alone (on 127.0.0.1; 0: a free one),
+  ---or "unix:/run/app.sock". Requests are answered once the script has loaded and its on.start hooks have run; the
+  ---script then goes on until it is stopped, or the server closed. HTTP/1.1 without TLS: that is a proxy's part.
+  ---
+  ---`max_connections` (512): further ones wait. `max_body` (1 MiB) of a request, more is 413. `keep_alive` (15 s) between
+  ---two requests, `head_timeout` (10 s) and `body_timeout` (60 s) for the whole of each, `write_timeout` (30 s) for a
+  ---client that does not read. `mode` of a socket file ("0600"). `access_log`: a line for each request.
+  ---@param address string|integer|{[integer]: string|integer, max_connections?: integer, max_body?: integer, keep_alive?: number|string, head_timeout?: number|string, body_timeout?: number|string, write_timeout?: number|string, mode?: string, access_log?: boolean}
+  ---@return jobrun.http.Server
+  function W.listen(address) return require("jobrun.http.server").listen(app, address) end
+
   ---A client for tests: requests go to the routes without a socket.
   ---@return jobrun.http.TestClient
   function W.client_for_test() return require("jobrun.http.client").new(app) end

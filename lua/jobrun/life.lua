@@ -18,12 +18,13 @@ end
 local function after_loading()
   M.loaded = true
   if used "every" then require("jobrun.jobs").check_complete() end
+  if used "http" then require("jobrun.http").instance:check_served() end
   local on = used "on"
   if on then
     on.started = true
     for _, hook in ipairs(on.start_hooks) do hook() end
   end
-  if used "http" then require("jobrun.http").instance:check_served() end
+  if used "http.server" then require("jobrun.http.server").start() end
 end
 
 local function before_end(why)

@@ -38,6 +38,7 @@ function M.handler(fn)
   return function(req)
     local r = response.new(200, "text/event-stream; charset=utf-8", nil,
       { ["cache-control"] = "no-cache", ["x-accel-buffering"] = "no" })
+    r.is_endless = true
     r.stream = function(write)
       local lock = sync.mutex() -- events and comments come from two tasks
       local function put(text) lock:with(write, text) end

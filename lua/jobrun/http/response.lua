@@ -5,6 +5,7 @@
 -- SPDX-License-Identifier: MIT
 
 local check = require "jobrun.check"
+local core = require "jobrun.core.http"
 local err = require "jobrun.core.error"
 local json = require "jobrun.core.json"
 
@@ -15,6 +16,7 @@ local M = {}
 ---@field headers table<string, string|string[]>
 ---@field body string? its bytes
 ---@field stream? fun(write: fun(bytes: string)) called to write them
+---@field is_endless? boolean the stream ends with its client, and when the server stops
 ---@field fields? string[] the header as it goes out, when the application is done with it
 local Response = {}
 Response.__index = Response
@@ -44,7 +46,7 @@ end
 ---The same, to be changed without changing `r`.
 function M.copy(r)
   local made = M.new(r.status, nil, r.body, r.headers)
-  made.stream, made.file = r.stream, r.file
+  made.stream, made.file, made.is_endless = r.stream, r.file, r.is_endless
   return made
 end
 
@@ -77,16 +79,9 @@ local function refuse(fmt, ...)
   error(err.new({ kind = "usage", message = fmt:format(...) }, 0), 0)
 end
 
-local REASONS = {
-  [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden", [404] = "Not Found", [405] = "Method Not Allowed",
-  [409] = "Conflict", [410] = "Gone", [413] = "Content Too Large", [415] = "Unsupported Media Type",
-  [416] = "Range Not Satisfiable", [422] = "Unprocessable Content", [429] = "Too Many Requests",
-  [500] = "Internal Server Error", [503] = "Service Unavailable",
-}
-
 ---{"detail": …} with a status; the status's own words where there is no detail.
 function M.detail(status, detail, headers)
-  if detail == nil then detail = REASONS[status] or "Error" end
+  if detail == nil then detail = core.reason(status) or "Error" end
   return M.json(status, { detail = detail }, headers)
 end
 
