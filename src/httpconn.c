@@ -349,12 +349,13 @@ static void read_body(jr_http_conn *c) {
     size_t taken, len;
     const char *piece;
     const char *data = c->in.data + c->at;
+    size_t room = c->site->body_bytes - c->body.len;
     whole = jr_http_body_read(&c->framing, data, c->in.len - c->at, &taken, &piece, &len);
     if (whole < 0) {
       refuse(c, 400, c->framing.fault);
       return;
     }
-    if (len > c->site->body_bytes - c->body.len) {
+    if (len > room || c->framing.left > room - len) {
       refuse(c, 413, "the body is larger than this server takes");
       return;
     }

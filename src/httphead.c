@@ -279,8 +279,9 @@ int jr_http_head_parse(jr_http_head *h, const char *data, size_t len) {
     size_t rest = seen_len - h->scanned;
     const char *lf = memchr(from, '\n', rest);
     size_t line = lf ? (size_t)(lf - from) : rest;
-    if (memchr(from, 0, line)) return refuse(h, 400, "there is a NUL in the head");
     const char *cr = memchr(from, '\r', line);
+    if (memchr(from, 0, cr ? (size_t)(cr - from) : line))
+      return refuse(h, 400, "there is a NUL in the head");
     if (lf ? cr != lf - 1 : cr && cr != from + rest - 1)
       return refuse(h, 400,
                     cr ? "there is a bare CR in the head" : "there is a bare LF in the head");

@@ -188,8 +188,17 @@ static int clear_path(const char *path) {
   return unlink(path) < 0 ? -errno : 0;
 }
 
+/* libuv says EACCES where the folder does not exist. */
+static bool has_folder(const char *path) {
+  char folder[sizeof((struct sockaddr_un *)0)->sun_path];
+  const char *slash = strrchr(path, '/');
+  snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+  return access(folder, F_OK) == 0;
+}
+
 /* The file must never be there with other rights than `mode`. */
 static int bind_pipe(listener *l, unsigned mode) {
+  if (!has_folder(l->path)) return UV_ENOENT;
   mode_t before = umask((mode_t)(~mode & 0777));
   int status = uv_pipe_bind(&l->handle.pipe, l->path);
   umask(before);
@@ -269,7 +278,7 @@ static void before_pump(jobrun *rt, jr_trade *trade) {
 static bool is_busy(jobrun *rt, jr_trade *trade) {
   const jr_http_server *s = jr_container_of(trade, jr_http_server, trade);
   (void)rt;
-  return !s->closed;
+  return !s->closed && !jr_list_is_empty(&s->listeners);
 }
 
 static void on_retry_closed(uv_handle_t *handle) {

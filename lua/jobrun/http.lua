@@ -27,6 +27,17 @@ local types = require "jobrun.http.types"
 ---@field tags? string[]
 ---@field hidden? boolean not in the description
 
+---@class jobrun.http.ListenOptions
+---@field [integer] string|integer the addresses
+---@field max_connections? integer
+---@field max_body? integer bytes
+---@field keep_alive? number|string
+---@field head_timeout? number|string
+---@field body_timeout? number|string
+---@field write_timeout? number|string
+---@field mode? string of a socket file
+---@field access_log? boolean
+
 local common = {} -- the words that are the same for every application
 
 ---The types of declarations: string, int, number, boolean, date, datetime, uuid, any, enum, list, map, object.
@@ -210,7 +221,7 @@ local function words_of(app)
   ---`max_connections` (512): further ones wait. `max_body` (1 MiB) of a request, more is 413. `keep_alive` (15 s) between
   ---two requests, `head_timeout` (10 s) and `body_timeout` (60 s) for the whole of each, `write_timeout` (30 s) for a
   ---client that does not read. `mode` of a socket file ("0600"). `access_log`: a line for each request.
-  ---@param address string|integer|{[integer]: string|integer, max_connections?: integer, max_body?: integer, keep_alive?: number|string, head_timeout?: number|string, body_timeout?: number|string, write_timeout?: number|string, mode?: string, access_log?: boolean}
+  ---@param address string|integer|jobrun.http.ListenOptions or a list of them, with options
   ---@return jobrun.http.Server
   function W.listen(address) return require("jobrun.http.server").listen(app, address) end
 

@@ -116,6 +116,12 @@ function Server:connections()
   return core.connections(self.handle)
 end
 
+local function bind_failed(address, code, text)
+  local kind = code == "EACCES" and "permission" or code == "EADDRINUSE" and "busy" or "usage"
+  local hint = HINTS[code] and (" (%s)"):format(HINTS[code]) or ""
+  return err.new({ kind = kind, code = code, message = ("http.listen: %s: %s%s"):format(address, text, hint) })
+end
+
 local function bind(server, address, mode)
   local ip, port = parse("http.listen", address)
   local ok, code, text
@@ -124,13 +130,12 @@ local function bind(server, address, mode)
   else
     ok, code, text = core.unix(server.handle, port, mode)
   end
+  local name = ip and ("%s:%d"):format(ip:find ":" and "[" .. ip .. "]" or ip, ok or port) or "unix:" .. port
   if not ok then
     core.close(server.handle)
-    error(err.new { kind = code == "EACCES" and "permission" or code == "EADDRINUSE" and "busy" or "usage", code = code,
-      message = ("http.listen: %s: %s%s"):format(address, text, HINTS[code] and " (" .. HINTS[code] .. ")" or "") })
+    error(bind_failed(name, code, text))
   end
-  local url = ip and ("http://%s:%d"):format(ip:find ":" and "[" .. ip .. "]" or ip, ok) or "unix:" .. port
-  server.addresses[#server.addresses + 1] = url
+  server.addresses[#server.addresses + 1] = ip and "http://" .. name or name
   if ip then server.port = server.port or ok end
 end
 
@@ -147,7 +152,7 @@ local OPTIONS = {
 
 -- {addresses…, name = option, …} → addresses, options
 local function split(argument)
-  if type(argument) ~= "table" then return { argument }, {} end
+  if type(argument) ~= "table" then argument = { argument } end
   local addresses, options = {}, {}
   for key, value in pairs(argument) do
     if math.type(key) ~= "integer" then options[key] = value end
