@@ -552,8 +552,8 @@ function TestLimits.test_connections_beyond_the_limit_wait_for_a_place()
 end
 
 -- A script in a process of its own, and the port it printed.
-local function start(script, ...)
-  local p = exec.start { check = false, program, "-e", script, ... }
+local function start(script, option)
+  local p = exec.start { check = false, program, option or "--log-level=error", "-e", script }
   local lines = p:lines()
   return p, math.tointeger(tonumber((lines()))), lines
 end
