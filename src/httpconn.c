@@ -478,7 +478,7 @@ static void note_remote(jr_http_conn *c) {
   }
 }
 
-static void init_handle(jr_http_conn *c, int type) {
+static void init_handle(jr_http_conn *c, uv_handle_type type) {
   if (type == UV_TCP)
     uv_tcp_init(c->site->rt->loop, &c->handle.tcp);
   else

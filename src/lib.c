@@ -35,22 +35,26 @@ int jr_open_terminal(lua_State *L);
 int jr_open_work(lua_State *L);
 int jr_open_worker(lua_State *L);
 
-static const luaL_Reg modules[] = {{"jobrun.core.duration", jr_open_duration},
-                                   {"jobrun.core.task", jr_open_task},
-                                   {"jobrun.core.host", jr_open_host},
-                                   {"jobrun.core.sync", jr_open_sync},
-                                   {"jobrun.core.terminal", jr_open_terminal},
-                                   {"jobrun.core.fs", jr_open_fs},
-                                   {"jobrun.core.http", jr_open_http},
-                                   {"jobrun.core.jobs", jr_open_jobs},
-                                   {"jobrun.core.json", jr_open_json},
-                                   {"jobrun.core.log", jr_open_log},
-                                   {"jobrun.core.metrics", jr_open_metrics},
-                                   {"jobrun.core.proc", jr_open_proc},
-                                   {"jobrun.core.work", jr_open_work},
-                                   {"jobrun.core.luv", jr_open_luv},
-                                   {"jobrun.core.rule", jr_open_rule},
-                                   {NULL, NULL}};
+/* clang-format off */
+static const luaL_Reg modules[] = {
+    {"jobrun.core.duration", jr_open_duration},
+    {"jobrun.core.task", jr_open_task},
+    {"jobrun.core.host", jr_open_host},
+    {"jobrun.core.sync", jr_open_sync},
+    {"jobrun.core.terminal", jr_open_terminal},
+    {"jobrun.core.fs", jr_open_fs},
+    {"jobrun.core.http", jr_open_http},
+    {"jobrun.core.jobs", jr_open_jobs},
+    {"jobrun.core.json", jr_open_json},
+    {"jobrun.core.log", jr_open_log},
+    {"jobrun.core.metrics", jr_open_metrics},
+    {"jobrun.core.proc", jr_open_proc},
+    {"jobrun.core.work", jr_open_work},
+    {"jobrun.core.luv", jr_open_luv},
+    {"jobrun.core.rule", jr_open_rule},
+    {NULL, NULL},
+};
+/* clang-format on */
 
 static const luaL_Reg worker_modules[] = {{"jobrun.core.duration", jr_open_duration},
                                           {"jobrun.core.json", jr_open_json},
