@@ -483,7 +483,7 @@ function TestHandlers.test_what_fails_after_the_answer_is_logged()
     end)
   ]], check = false }
   lu.assertEquals(r.stdout, "fine\n")
-  lu.assertStrMatches(r.stderr, ".*error GET /: .*too late.*traceback.*")
+  lu.assertStrMatches(r.stderr, ".*level=error msg=\"GET /: .*too late.*traceback.*")
 end
 
 -- ---- deadlines and limits -----------------------------------------------------------------------
