@@ -186,6 +186,7 @@ struct jr_jobs {
   uint32_t active;             /* those that are not paused: they keep the script alive */
   uint32_t last_id, listening; /* bits 1 << jr_job_event */
   uint64_t last_run, random;
+  int64_t distance_ns; /* plan.c: from the steady clock to the wall */
 };
 
 /* Makes the trade and registers it with the runtime, which frees it at its end. 0 or UV_ENOMEM. */

@@ -33,10 +33,15 @@ static int64_t minus(int64_t a, int64_t b) {
   return __builtin_sub_overflow(a, b, &difference) ? JR_NEVER : difference;
 }
 
-/* Of the wall clock less the steady one. */
+/* Of the wall clock less the steady one. They are read one after the other, so what is read
+ * trembles: only by more than that has the wall clock been set (or slewed, in the end). So due
+ * times of an interval, told as wall times, are as exact as the interval. */
 static int64_t distance(const jr_job *job) {
-  jobrun *rt = job->jobs->rt;
-  return jr_clock_wall(rt) - jr_clock_now(rt);
+  jr_jobs *jobs = job->jobs;
+  int64_t read = jr_clock_wall(jobs->rt) - jr_clock_now(jobs->rt);
+  int64_t by = read - jobs->distance_ns;
+  if (by > JR_MS || by < -JR_MS) jobs->distance_ns = read;
+  return jobs->distance_ns;
 }
 
 int64_t jr_plan_wall(const jr_job *job, int64_t instant) {

@@ -101,8 +101,8 @@ static void note_begin(jr_run *run) {
   jr_job *job = run->job;
   run->begun = true;
   run->record.late_ns = jr_job_now(job) - run->due_ns;
-  run->record.started_ns = job->last_start_ns = jr_clock_wall(job->jobs->rt);
-  run->record.due_ns = run->record.started_ns - run->record.late_ns;
+  run->record.due_ns = jr_plan_wall(job, run->due_ns);
+  run->record.started_ns = job->last_start_ns = run->record.due_ns + run->record.late_ns;
   jr_job_figures *figures = jr_job_meter(job);
   if (figures) jr_job_figures_begin(figures, &run->record);
   const jr_run_sink *sink = &job->jobs->sink, *observer = &job->jobs->rt->observer;
