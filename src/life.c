@@ -82,8 +82,8 @@ static int push_why(lua_State *L, void *why) {
 static void start_helper(jobrun *rt, const char *why) {
   jr_host *h = jr_host_of(rt);
   jr_watch_stop(&h->helper_watch);
-  int status = jr_spawn_ref(rt, h->life_ref, push_why, (void *)(uintptr_t)why, JR_SPAWN_OBSERVED,
-                            &h->helper);
+  int flags = JR_SPAWN_OBSERVED | JR_SPAWN_BEGINS; /* with no grace at all, stop hooks begin */
+  int status = jr_spawn_ref(rt, h->life_ref, push_why, (void *)(uintptr_t)why, flags, &h->helper);
   if (status < 0)
     h->helper = NULL;
   else

@@ -18,6 +18,7 @@ time limits and limits hold. Exit status 1 if a run failed.
 
 Example:  jobrun run backup.lua nightly]]
 
+-- The job, or nil and why there is none: loading has ended, so an error would be one of the script.
 local function find(jobs, name)
   local names = {}
   for _, job in ipairs(jobs) do
@@ -26,7 +27,7 @@ local function find(jobs, name)
   end
   table.sort(names)
   local known = #names > 0 and "; there are: " .. table.concat(names, ", ") or "; the script declares none"
-  check.fail("run: there is no job %s%s%s", check.show(name), check.hint(name, names), known)
+  return nil, ("run: there is no job %s%s%s"):format(check.show(name), check.hint(name, names), known)
 end
 
 ---@param ... string
@@ -39,7 +40,14 @@ function M.main(...)
   task.yield() -- loading ends at the first wait of the main chunk, or with it
   local batch = core.batch()
   local chosen = {}
-  for i = 2, #rest do chosen[#chosen + 1] = find(core.list(), rest[i]) end
+  for i = 2, #rest do
+    local job, why = find(core.list(), rest[i])
+    if not job then
+      io.stderr:write("jobrun: ", why, "\n")
+      os.exit(2)
+    end
+    chosen[#chosen + 1] = job
+  end
   for _, job in ipairs(chosen) do core.start(batch, job) end
   local _, failed = core.join(batch)
   if main.status == "waiting" then main:cancel "the jobs have run" end
