@@ -11,8 +11,8 @@ CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOU
 PURE   = list tune status mem heap buf json log logline logring ptrmap lines tail ffline rmtree duration label civil stamp tzrule tz zones wall cron cronline cronwords calendar hourly window rule when run meter spawn litter warden notify httphead httpbody httpreply
 HEART  = clock task rt post glue failure wait cradle join co dump watchdog
 WAITS  = names code value pack unpack worker pool work stream
-TRADES = zonebook jobs plan runs jobnews proc fs fswatch httpconn httpserver
-LIBS   = lib_duration lib_task lib_sync lib_host lib_log lib_work lib_handle lib_follow lib_pipes lib_proc lib_terminal fields lib_run lib_job lib_batch lib_rule lib_policy lib_runs lib_metrics lib_jobs lib_fs lib_luv lib_json lib_http lib
+TRADES = zonebook jobs plan runs jobnews proc fs fswatch httpconn httpserver curl fetch
+LIBS   = lib_duration lib_task lib_sync lib_host lib_log lib_work lib_handle lib_follow lib_pipes lib_proc lib_terminal fields lib_run lib_job lib_batch lib_rule lib_policy lib_runs lib_metrics lib_jobs lib_fs lib_luv lib_json lib_http lib_fetch lib
 DOOR   = jobrun service life host embed
 FLOORS = $(PURE) $(HEART) $(WAITS) $(TRADES) $(LIBS) $(DOOR)
 
@@ -84,7 +84,7 @@ format:
 deps:
 	@sh tests/deps.sh build-essential pkg-config liblua5.4-dev libuv1-dev ffmpeg
 deps-test: deps
-	@sh tests/deps.sh lua-unit libcmocka-dev python3 tmux lua-luv strace prometheus python3-prometheus-client
+	@sh tests/deps.sh lua-unit libcmocka-dev libcurl4 python3 tmux lua-luv strace prometheus python3-prometheus-client
 
 ## clean: remove all builds
 clean:

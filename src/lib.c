@@ -21,6 +21,7 @@
 int jr_open_duration(lua_State *L);
 int jr_open_task(lua_State *L);
 int jr_open_host(lua_State *L);
+int jr_open_fetch(lua_State *L);
 int jr_open_fs(lua_State *L);
 int jr_open_http(lua_State *L);
 int jr_open_jobs(lua_State *L);
@@ -42,6 +43,7 @@ static const luaL_Reg modules[] = {
     {"jobrun.core.host", jr_open_host},
     {"jobrun.core.sync", jr_open_sync},
     {"jobrun.core.terminal", jr_open_terminal},
+    {"jobrun.core.fetch", jr_open_fetch},
     {"jobrun.core.fs", jr_open_fs},
     {"jobrun.core.http", jr_open_http},
     {"jobrun.core.jobs", jr_open_jobs},

@@ -83,6 +83,13 @@ end
 ---@return jobrun.http.Response
 common.file = files.file
 
+---Fetches a URL, by libcurl (Debian's libcurl4, found at the first use). A status is an answer, whatever it is: look at
+---`r.status` or `r:ok()`. Where none comes it raises: kinds "refused", "unknown_host", "timeout", "tls", "redirects",
+---"limit", "connection". A cancelled task's request ends at once. (suspends)
+---@param options string|jobrun.http.FetchOptions
+---@return jobrun.http.Fetched
+function common.fetch(options) return require("jobrun.http.fetch").fetch(options) end
+
 local STREAM_OPTIONS = {
   status = { type = "integer", default = 200 },
   content_type = { type = "string", default = "application/octet-stream" },

@@ -35,15 +35,7 @@ local function target_of(target, query)
   if type(target) ~= "string" or target:sub(1, 1) ~= "/" then
     check.fail("client: expected a target that begins with /, got %s", check.show(target))
   end
-  if not query then return target end
-  local pairs_of, names = {}, {}
-  for name in pairs(query) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    local values = type(query[name]) == "table" and query[name] or { query[name] }
-    for _, value in ipairs(values) do pairs_of[#pairs_of + 1] = url.encode(name) .. "=" .. url.encode(tostring(value)) end
-  end
-  return target .. (target:find("?", 1, true) and "&" or "?") .. table.concat(pairs_of, "&")
+  return query and url.with_query(target, query) or target
 end
 
 -- All that is written, or the first `limit` pieces: then the client is gone.

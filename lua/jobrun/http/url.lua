@@ -44,4 +44,20 @@ function M.encode(text, also)
   return (text:gsub("[^%w%-._~" .. (also or "") .. "]", escape))
 end
 
+---A URL or target with a query behind it, in the order of names; a list gives its name several times.
+---@param target string
+---@param query table<string, any>
+---@return string
+function M.with_query(target, query)
+  local fields, names = {}, {}
+  for name in pairs(query) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local values = type(query[name]) == "table" and query[name] or { query[name] }
+    for _, value in ipairs(values) do fields[#fields + 1] = M.encode(name) .. "=" .. M.encode(tostring(value)) end
+  end
+  if #fields == 0 then return target end
+  return target .. (target:find("?", 1, true) and "&" or "?") .. table.concat(fields, "&")
+end
+
 return M
