@@ -139,7 +139,8 @@ function test_redirects_are_followed_up_to_their_number()
 end
 
 function test_redirects_lead_to_http_alone()
-  local where, _ <close> = say("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n", true)
+  local head = "HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+  local where, _ <close> = say(head, true)
   lu.assertEquals(failure(where).kind, "usage")
 end
 

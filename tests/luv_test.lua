@@ -198,18 +198,18 @@ end
 function test_what_is_open_at_the_end_is_closed()
   local status, out, log = code [[
     local uv = require "luv"
-    local kept = {}
+    local kept, ignore = {}, function() end
     for i = 1, 20 do
       kept[i] = uv.new_timer()
-      kept[i]:start(60000, 0, print)
+      kept[i]:start(60000, 0, ignore)
       uv.new_tcp():bind("127.0.0.1", 0)
-      uv.new_timer():close(print)
-      uv.new_fs_poll():start("/", 10, print)
+      uv.new_timer():close(ignore)
+      uv.new_fs_poll():start("/", 10, ignore)
     end
-    uv.spawn("sleep", { args = { "0.01" } }, print)
-    for i = 1, 20 do uv.fs_stat("/", print) end
-    uv.new_work(function() end, print):queue()
-    uv.new_pipe():connect("/nonexistent", print)
+    uv.spawn("sleep", { args = { "0.01" } }, ignore)
+    for i = 1, 20 do uv.fs_stat("/", ignore) end
+    uv.new_work(function() end, ignore):queue()
+    uv.new_pipe():connect("/nonexistent", ignore)
     print "end"
     os.exit(5)]]
   lu.assertEquals({ status, out, log }, { 5, "end\n", "" })

@@ -8,6 +8,7 @@ local check = require "jobrun.check"
 local core = require "jobrun.core.http"
 local err = require "jobrun.core.error"
 local host = require "jobrun.core.host"
+local life = require "jobrun.life"
 local sync = require "jobrun.sync"
 
 local M = {}
@@ -15,7 +16,7 @@ local M = {}
 -- ---- requests -----------------------------------------------------------------------------------
 
 local sites = {} -- by id: {app, log}
-local started = false
+local started = life.state ~= "starting"
 local gate = sync.event()
 
 ---The script has loaded and its on.start hooks have run: requests are answered from now on.
