@@ -45,7 +45,10 @@ function test_a_run_has_its_fields()
 end
 
 function test_json_has_the_same_fields()
-  local list = objects(stderr_of({ "--log-format=json", "--log-level=debug" }, FAILING))
+  local list = {} -- of the run: a busy machine may log that a task was slow
+  for _, e in ipairs(objects(stderr_of({ "--log-format=json", "--log-level=debug" }, FAILING))) do
+    if e.run then list[#list + 1] = e end
+  end
   lu.assertEquals(#list, 3)
   lu.assertEquals({ list[1].event, list[1].level, list[1].run, list[1].name }, { "start", "debug", "1", "two words" })
   lu.assertEquals({ list[2].msg, list[2].level, list[2].event }, { "run 1: step 2", "info", nil })
@@ -144,7 +147,7 @@ function test_with_a_structured_form_each_line_has_it()
   lu.assertStrContains(list[1].msg, "(command line):1: boom\nstack traceback:")
   list = objects(stderr_of({ "--log-format=json" }, "every(0).seconds(print)"))
   lu.assertStrContains(list[1].msg, "(command line):1: every")
-  list = objects(stderr_of({ "--log-format=json" }, "os.execute 'kill $PPID' sleep(60)"))
+  list = objects(stderr_of({ "--log-format=json", "--grace=0" }, "os.execute 'kill $PPID' sleep(60)"))
   for _, e in ipairs(list) do lu.assertNotNil(e.ts) end
 end
 
