@@ -278,7 +278,7 @@ static void before_pump(jobrun *rt, jr_trade *trade) {
 static bool is_busy(jobrun *rt, jr_trade *trade) {
   const jr_http_server *s = jr_container_of(trade, jr_http_server, trade);
   (void)rt;
-  return !s->closed && !jr_list_is_empty(&s->listeners);
+  return !s->closed && !s->is_background && !jr_list_is_empty(&s->listeners);
 }
 
 static void on_retry_closed(uv_handle_t *handle) {

@@ -14,6 +14,7 @@ typedef struct jr_http_server {
   jr_list listeners;
   uv_timer_t retry; /* accepting failed for want of memory */
   unsigned max_conns;
+  bool is_background;                        /* does not keep the script alive */
   lua_Integer id;                            /* the caller's */
   int entry_ref;                             /* the function that answers a request */
   int (*push)(lua_State *L, void *exchange); /* its arguments; protected */

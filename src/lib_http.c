@@ -270,7 +270,8 @@ static uint64_t check_ms(lua_State *L, int arg) {
   return (uint64_t)(luaL_checknumber(L, arg) * 1000 + 0.5);
 }
 
-/* server(entry, id, max_connections, max_body, idle_s, head_s, body_s, write_s) → server */
+/* server(entry, id, is_background, max_connections, max_body, idle_s, head_s, body_s, write_s) →
+ * server */
 static int http_server(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   jr_http_server **handle = lua_newuserdatauv(L, sizeof *handle, 0);
@@ -280,9 +281,10 @@ static int http_server(lua_State *L) {
   if (status < 0) return jr_raise_status(L, "http.listen", status);
   jr_http_server *s = *handle;
   s->id = luaL_checkinteger(L, 2);
-  s->max_conns = (unsigned)luaL_checkinteger(L, 3);
-  s->site.body_bytes = (size_t)luaL_checkinteger(L, 4);
-  for (int i = JR_HTTP_IDLE; i <= JR_HTTP_WRITE; i++) s->site.limit_ms[i] = check_ms(L, 5 + i);
+  s->is_background = lua_toboolean(L, 3);
+  s->max_conns = (unsigned)luaL_checkinteger(L, 4);
+  s->site.body_bytes = (size_t)luaL_checkinteger(L, 5);
+  for (int i = JR_HTTP_IDLE; i <= JR_HTTP_WRITE; i++) s->site.limit_ms[i] = check_ms(L, 6 + i);
   return 1;
 }
 

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <lauxlib.h>
 #include <lua.h>
 #include <uv.h>
 
@@ -32,6 +33,7 @@ static const char help[] =
     "  jobrun next SCRIPT               when they run next; also next --cron LINE, next --every CODE\n"
     "  jobrun run SCRIPT JOB...         run jobs once, now\n"
     "  jobrun explain EXPRESSION        a cron line, or every(…), in words\n"
+    "  jobrun status -s ADDR            jobs of a running script (its --listen); also logs, trigger, pause, resume, cancel\n"
     "  jobrun test [PATHS]              run luaunit suites (*_test.lua), each file in a process of its own\n"
     "  jobrun help [COMMAND]            more about a command\n"
     "  jobrun --version                 versions of jobrun, Lua and libuv\n"
@@ -45,6 +47,10 @@ static const char help[] =
     "  --color=WHEN           always, never or auto, which minds NO_COLOR, CLICOLOR_FORCE and TERM (auto)\n"
     "  --quiet                only errors\n"
     "  --stall=SECONDS        interrupt a task that computes that long without waiting (off; logged after 0.1 s)\n"
+    "  --listen=ADDR          control API: 127.0.0.1:9090 or unix:/run/app.sock; may be given several times\n"
+    "  --read-only            the control API changes nothing\n"
+    "  --token-file=PATH      its token; or JOBRUN_TOKEN in the environment (needed where others can reach it)\n"
+    "  --allow-host=NAME      a further name it may be called by\n"
     "  --memory-limit=MIB     memory for the script; beyond it Lua raises \"not enough memory\" (none)\n"
     "  --                     ends the options\n"
     "\n"
@@ -56,19 +62,34 @@ static const char help[] =
     "Example:  jobrun -e 'every(1).second(function() print \"tick\" end)'\n";
 
 /* Commands are Lua modules with a function `main`; most look at a script's jobs on a clock that
- * stands still. */
+ * stands still, others ask a running script and have nothing to finish when they are stopped. */
+enum { RUNS, LOOKS, ASKS };
 static const struct {
   const char *name, *module;
-  bool looks;
+  int kind;
 } commands[] = {
-    {"test", "jobrun.test", false},    {"check", "jobrun.cli.check", true},
-    {"list", "jobrun.cli.list", true}, {"next", "jobrun.cli.next", true},
-    {"run", "jobrun.cli.run", false},  {"explain", "jobrun.cli.explain", true},
-    {"help", "jobrun.cli.help", true},
+    {"test", "jobrun.test", RUNS},         {"check", "jobrun.cli.check", LOOKS},
+    {"list", "jobrun.cli.list", LOOKS},    {"next", "jobrun.cli.next", LOOKS},
+    {"run", "jobrun.cli.run", RUNS},       {"explain", "jobrun.cli.explain", LOOKS},
+    {"help", "jobrun.cli.help", LOOKS},    {"status", "jobrun.cli.status", ASKS},
+    {"logs", "jobrun.cli.logs", ASKS},     {"trigger", "jobrun.cli.trigger", ASKS},
+    {"pause", "jobrun.cli.pause", ASKS},   {"resume", "jobrun.cli.resume", ASKS},
+    {"cancel", "jobrun.cli.cancel", ASKS},
 };
+
+enum { MAX_WORDS = 16 };
+
+/* The values of an option that may be given several times. */
+typedef struct words {
+  const char *list[MAX_WORDS];
+  int len;
+} words;
 
 typedef struct command {
   const char *script, *code, *module;
+  words listen, allowed_hosts; /* of the control API */
+  const char *token_file;
+  bool read_only;
   int argc;
   char **argv;
   jobrun_opts opts;
@@ -115,9 +136,9 @@ static bool parse_number(const char *value, double *out) {
 }
 
 /* The place of a word in a list that ends with NULL. */
-static bool parse_word(const char *value, const char *const *words, int *out) {
-  for (int i = 0; words[i]; i++)
-    if (strcmp(value, words[i]) == 0) {
+static bool parse_word(const char *value, const char *const *list, int *out) {
+  for (int i = 0; list[i]; i++)
+    if (strcmp(value, list[i]) == 0) {
       *out = i;
       return true;
     }
@@ -127,6 +148,13 @@ static bool parse_word(const char *value, const char *const *words, int *out) {
 static const char *const levels[] = {"debug", "info", "warn", "error", "off", NULL};
 static const char *const formats[] = {"auto", "text", "logfmt", "json", NULL};
 static const char *const colors[] = {"auto", "always", "never", NULL};
+
+static int add_word(words *to, const char *option, const char *value) {
+  if (!*value) return usage("%s needs a value", option);
+  if (to->len == MAX_WORDS) return usage("%s: more than %d", option, MAX_WORDS);
+  to->list[to->len++] = value;
+  return 0;
+}
 
 /* One --name=value. */
 static int parse_option(command *c, const char *option) {
@@ -160,6 +188,16 @@ static int parse_option(command *c, const char *option) {
     c->opts.log_level = JOBRUN_LOG_ERROR;
     return *value ? usage("--quiet takes no value, got '%s'", value) : 0;
   }
+  if (IS("--listen")) return add_word(&c->listen, "--listen", value);
+  if (IS("--allow-host")) return add_word(&c->allowed_hosts, "--allow-host", value);
+  if (IS("--token-file")) {
+    c->token_file = value;
+    return *value ? 0 : usage("--token-file needs a path");
+  }
+  if (IS("--read-only")) {
+    c->read_only = true;
+    return *value ? usage("--read-only takes no value, got '%s'", value) : 0;
+  }
   if (IS("--stall")) {
     if (!parse_number(value, &number)) return usage("--stall: expected seconds, got '%s'", value);
     c->opts.stall_ns = (int64_t)(number * 1e9);
@@ -175,9 +213,10 @@ static int parse_option(command *c, const char *option) {
   return usage("unknown option '%s'", option);
 }
 
-static void choose_command(command *c, const char *module, bool looks) {
+static void choose_command(command *c, const char *module, int kind) {
   c->module = module;
-  if (!looks || c->opts.flags & JOBRUN_VIRTUAL_CLOCK) return;
+  if (kind == ASKS) c->opts.grace_s = 0;
+  if (kind != LOOKS || c->opts.flags & JOBRUN_VIRTUAL_CLOCK) return;
   c->opts.flags |= JOBRUN_VIRTUAL_CLOCK;
   c->opts.virtual_epoch_ns = (int64_t)time(NULL) * 1000000000;
 }
@@ -189,11 +228,11 @@ static bool choose(command *c, const char *word) {
   if (strcmp(word, "-") == 0 || access(word, F_OK) == 0) return true;
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(word, commands[i].name) != 0) continue;
-    choose_command(c, commands[i].module, commands[i].looks);
+    choose_command(c, commands[i].module, commands[i].kind);
     return true;
   }
   if (strpbrk(word, "./")) return true;
-  choose_command(c, "jobrun.cli.unknown", false);
+  choose_command(c, "jobrun.cli.unknown", RUNS);
   return false;
 }
 
@@ -317,6 +356,47 @@ static int load(jobrun *rt, command *c) {
   return status;
 }
 
+/* ---- the control API ------------------------------------------------------------------------- */
+
+static void push_words(lua_State *L, const words *w) {
+  lua_createtable(L, w->len, 0);
+  for (int i = 0; i < w->len; i++) {
+    lua_pushstring(L, w->list[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+/* Protected: (lightuserdata command) */
+static int serve_control(lua_State *L) {
+  const command *c = lua_touserdata(L, 1);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "jobrun.control.serve");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "serve");
+  lua_newtable(L);
+  push_words(L, &c->listen);
+  lua_setfield(L, -2, "addresses");
+  push_words(L, &c->allowed_hosts);
+  lua_setfield(L, -2, "allowed_hosts");
+  lua_pushboolean(L, c->read_only);
+  lua_setfield(L, -2, "read_only");
+  lua_pushstring(L, c->token_file);
+  lua_setfield(L, -2, "token_file");
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+static int listen_for_control(jobrun *rt, command *c) {
+  if (!c->listen.len) return 0;
+  lua_State *L = jobrun_lua(rt);
+  lua_pushcfunction(L, serve_control);
+  lua_pushlightuserdata(L, c);
+  if (lua_pcall(L, 1, 0, 0) == LUA_OK) return 0;
+  int status = usage("%s", luaL_tolstring(L, -1, NULL));
+  lua_pop(L, 2);
+  return status;
+}
+
 /* Was a form of the log asked for that programs read? Then each line on stderr has it. */
 static bool is_structured(const command *c) {
   return c->opts.log_format == JOBRUN_LOG_LOGFMT || c->opts.log_format == JOBRUN_LOG_JSON;
@@ -331,6 +411,8 @@ static void complain(jobrun *rt, const command *c) {
 
 static int run(jobrun *rt, command *c) {
   jobrun_set_args(rt, c->argc, (const char *const *)c->argv);
+  int refused = listen_for_control(rt, c);
+  if (refused) return refused;
   if (load(rt, c) < 0) {
     complain(rt, c);
     return EXIT_USAGE;

@@ -6,7 +6,10 @@ local check = require "jobrun.check"
 
 local M = {}
 
-M.commands = { check = true, explain = true, help = true, list = true, next = true, run = true, test = true }
+M.commands = {
+  cancel = true, check = true, explain = true, help = true, list = true, logs = true, next = true, pause = true, resume = true,
+  run = true, status = true, test = true, trigger = true,
+}
 
 local TEST <const> = [[
 jobrun test [PATHS] [-- LUAUNIT OPTIONS]
@@ -23,7 +26,8 @@ function M.main(command)
     end
     return print(require("jobrun.cli." .. command).help)
   end
-  print "Commands: jobrun help check | explain | list | next | run | test; and jobrun --help"
+  print "Commands: jobrun help cancel | check | explain | list | logs | next | pause | resume | run | status | test | trigger"
+  print "Options: jobrun --help"
 end
 
 return M

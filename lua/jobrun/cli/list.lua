@@ -26,18 +26,6 @@ local function row(job)
   return { job.name, next_run, table.concat(job.tags, ", ") }, ns
 end
 
-local function print_table(rows)
-  local width = { 0, 0 }
-  for _, line in ipairs(rows) do
-    for i = 1, 2 do width[i] = math.max(width[i], utf8.len(line[i]) or #line[i]) end
-  end
-  for _, line in ipairs(rows) do
-    local text = ("%s%s  %s%s  %s"):format(line[1], (" "):rep(width[1] - (utf8.len(line[1]) or #line[1])), line[2],
-      (" "):rep(width[2] - #line[2]), line[3])
-    print((text:gsub("%s+$", "")))
-  end
-end
-
 ---@param ... string
 function M.main(...)
   local options, rest = args.parse("list", { json = true, help = true }, { h = "help" }, ...)
@@ -55,7 +43,7 @@ function M.main(...)
   end
   if options.json then return end
   if #jobs == 0 then return print "no jobs are declared" end
-  print_table(rows)
+  require("jobrun.cli.table").print(rows)
 end
 
 return M

@@ -27,8 +27,8 @@ end
 
 -- A body whose length its header has not told is counted, for the log.
 local function send_stream(x, r)
+  if not core.begin(x, r.status, r.fields, r.is_endless) then return 0 end
   local sent = 0
-  if not core.begin(x, r.status, r.fields, r.is_endless) then return sent end
   r.stream(function(bytes)
     if type(bytes) ~= "string" then check.fail("write: expected a string, got %s", check.show(bytes)) end
     core.write(x, bytes)
@@ -43,27 +43,16 @@ local function log_access(req, r, sent, begin)
     (host.monotonic() - begin) * 1000))
 end
 
----What is told of each answered request, if anybody wants to know: (req, response, seconds).
----@type fun(req: jobrun.http.Request, r: jobrun.http.Response, seconds: number)?
-M.observer = nil
-
 local function answer(x, id, method, target, headers, body, remote)
-  if not started then gate:wait() end
   local site = sites[id]
-  local observer = M.observer
-  local begin = (observer or site.log) and host.monotonic()
+  if not started and not site.is_background then gate:wait() end
+  local begin = site.log and host.monotonic()
   local r, req = site.app:respond {
     method = method, target = target, headers = headers, body = body, remote = remote,
   }
-  local sent = 0
-  if r.stream then
-    sent = send_stream(x, r)
-  else
-    core.reply(x, r.status, r.fields, r.body)
-    if begin then sent = #(r.body or "") end
-  end
-  if observer then observer(req, r, host.monotonic() - begin) end
-  if site.log then log_access(req, r, sent, begin) end
+  if not r.stream then core.reply(x, r.status, r.fields, r.body) end
+  local sent = r.stream and send_stream(x, r) or #(r.body or "")
+  if begin then log_access(req, r, sent, begin) end
 end
 
 -- ---- addresses ----------------------------------------------------------------------------------
@@ -95,8 +84,10 @@ local function parse(what, address)
 end
 
 ---Is only this machine able to reach it?
-function M.is_local(address)
-  local ip = parse("address", address)
+---@param what string for the message where it is malformed
+---@param address string
+function M.is_local(what, address)
+  local ip = parse(what, address)
   return ip == nil or ip:find "^127%." ~= nil or ip == "::1"
 end
 
@@ -117,14 +108,14 @@ function Server:connections()
   return core.connections(self.handle)
 end
 
-local function bind_failed(address, code, text)
+local function bind_failed(what, address, code, text)
   local kind = code == "EACCES" and "permission" or code == "EADDRINUSE" and "busy" or "usage"
   local hint = HINTS[code] and (" (%s)"):format(HINTS[code]) or ""
-  return err.new({ kind = kind, code = code, message = ("http.listen: %s: %s%s"):format(address, text, hint) })
+  return err.new({ kind = kind, code = code, message = ("%s: %s: %s%s"):format(what, address, text, hint) })
 end
 
-local function bind(server, address, mode)
-  local ip, port = parse("http.listen", address)
+local function bind(server, what, address, mode)
+  local ip, port = parse(what, address)
   local ok, code, text
   if ip then
     ok, code, text = core.tcp(server.handle, ip, port)
@@ -134,7 +125,7 @@ local function bind(server, address, mode)
   local name = ip and ("%s:%d"):format(ip:find ":" and "[" .. ip .. "]" or ip, ok or port) or "unix:" .. port
   if not ok then
     core.close(server.handle)
-    error(bind_failed(name, code, text))
+    error(bind_failed(what, name, code, text))
   end
   server.addresses[#server.addresses + 1] = ip and "http://" .. name or name
   if ip then server.port = server.port or ok end
@@ -163,23 +154,44 @@ local function split(argument)
   return addresses, options
 end
 
----Serves an application. (see http.listen)
+---Serves an application. One in the background answers before the script has loaded, and does not keep it alive.
+---@param app jobrun.http.App
+---@param what string who asks, for messages
+---@param addresses (string|integer)[]
+---@param options table those of http.listen; is_background
+---@return jobrun.http.Server
+function M.open(app, what, addresses, options)
+  local is_background = options.is_background or false
+  options.is_background = nil
+  local o = check.options(what, options, OPTIONS)
+  local mode = o.mode:find "^0?[0-7][0-7][0-7]$" and tonumber(o.mode, 8)
+  if not mode then check.fail('%s: option mode expected a mode such as "0660", got %s', what, check.show(o.mode)) end
+  local id = #sites + 1
+  local server = setmetatable({ addresses = {} }, Server)
+  server.handle = core.server(answer, id, is_background, o.max_connections, o.max_body, o.keep_alive, o.head_timeout,
+    o.body_timeout, o.write_timeout)
+  sites[id] = { app = app, log = o.access_log, server = server, is_background = is_background }
+  for _, address in ipairs(addresses) do bind(server, what, address, mode) end
+  app.is_served = true
+  local name = is_background and "control" or "http"
+  host.log("info", ("%s: listening on %s"):format(name, table.concat(server.addresses, ", ")))
+  return server
+end
+
+---Serves a script's application. (see http.listen)
 ---@param app jobrun.http.App
 ---@return jobrun.http.Server
 function M.listen(app, argument)
   local addresses, options = split(argument)
-  local o = check.options("http.listen", options, OPTIONS)
-  local mode = o.mode:find "^0?[0-7][0-7][0-7]$" and tonumber(o.mode, 8)
-  if not mode then check.fail('http.listen: option mode expected a mode such as "0660", got %s', check.show(o.mode)) end
-  local id = #sites + 1
-  local server = setmetatable({ addresses = {} }, Server)
-  server.handle = core.server(answer, id, o.max_connections, o.max_body, o.keep_alive, o.head_timeout, o.body_timeout,
-    o.write_timeout)
-  sites[id] = { app = app, log = o.access_log, server = server }
-  for _, address in ipairs(addresses) do bind(server, address, mode) end
-  app.is_served = true
-  host.log("info", "http: listening on " .. table.concat(server.addresses, ", "))
-  return server
+  return M.open(app, "http.listen", addresses, options)
+end
+
+---Connections of all servers.
+---@return integer
+function M.count_connections()
+  local n = 0
+  for _, site in ipairs(sites) do n = n + site.server:connections() end
+  return n
 end
 
 return M

@@ -42,6 +42,13 @@ local function add_runtime(add, started)
   add("gauge", "jobrun_build_info", "Always 1; what runs here.", { { labels = versions, value = 1 } })
 end
 
+-- Loaded only where something is served.
+local function add_servers(add)
+  local server = package.loaded["jobrun.http.server"]
+  if not server then return end
+  add("gauge", "jobrun_http_connections", "Open connections of HTTP servers.", one(server.count_connections()))
+end
+
 -- Loaded only where a script used ffmpeg.
 local function add_ffmpeg(add)
   local run = package.loaded["jobrun.ffmpeg.run"]
@@ -80,6 +87,7 @@ function M.collect(add, dropped)
   add_runtime(add, process.started)
   add_loop(add)
   add_log(add, process.started)
+  add_servers(add)
   add_ffmpeg(add)
   add_process(add, process)
   local list = {}

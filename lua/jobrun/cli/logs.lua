@@ -1,0 +1,76 @@
+--- `jobrun logs`: the log of a running script.
+--
+-- SPDX-License-Identifier: MIT
+
+local check = require "jobrun.check"
+local err = require "jobrun.core.error"
+local json = require "jobrun.json"
+local remote = require "jobrun.cli.remote"
+
+local M = {}
+
+M.help = [[
+jobrun logs [RUN|JOB] -s ADDR [-n COUNT] [--level=LEVEL] [-f] [--json]
+
+The last 100 events of a running script's log, or COUNT (1000 at most); of one run or job; -f goes on with those that
+come. (-s: see jobrun help status)
+
+Example:  jobrun logs nightly -f -s /run/app.sock]]
+
+local function print_event(e, as_json)
+  if as_json then return print(json.encode(e)) end
+  local about = type(e.name) == "string" and ("job \"%s\": "):format(e.name) or ""
+  print(("%s %-5s %s%s"):format(remote.when(e.ts), e.level, about, e.msg))
+end
+
+-- The data of the server-sent events in a stream.
+local function events(chunks)
+  local text = ""
+  return function()
+    while true do
+      local from, to = text:find("\n\n", 1, true)
+      if from then
+        local event = text:sub(1, from)
+        text = text:sub(to + 1)
+        local name, data = event:match "event: (%w+)\n", {}
+        for line in event:gmatch "data: ([^\n]*)" do data[#data + 1] = line end
+        if #data > 0 then return name, json.decode(table.concat(data, "\n")) end
+      else
+        local bytes = chunks()
+        if not bytes then return nil end
+        text = text .. bytes
+      end
+    end
+  end
+end
+
+local function follow(at, query, as_json)
+  local r = at:ask("GET", "/api/logs", { query = query, stream = true })
+  if not r:ok() then check.fail("logs: %s answered with %d", at.address, r.status) end
+  local ok, e = pcall(function()
+    for name, event in events(r:chunks()) do
+      if name == "log" then
+        print_event(event, as_json)
+      else
+        io.stderr:write(("jobrun: %d events came too fast to be shown\n"):format(event.count))
+      end
+    end
+  end)
+  if not ok and not err.is(e, "connection") then error(e, 0) end
+  io.stderr:write("jobrun: the script has ended\n")
+end
+
+---@param ... string
+function M.main(...)
+  local at, options, rest = remote.parse("logs", M.help, { count = "number", level = "text", follow = true },
+    { 0, 1, words = "at most a run's number or the name of a job" }, ...)
+  if not at then return end
+  if (options.count or 0) > 1000 then check.fail("logs: -n: expected at most 1000, got %d", options.count) end
+  local what = rest[1]
+  local query = { tail = options.count or 100, level = options.level }
+  if what then query[what:find "^%d+$" and "run" or "job"] = what end
+  if options.follow then return follow(at, query, options.json) end
+  for _, e in ipairs(at:get("/api/logs/recent", query).logs) do print_event(e, options.json) end
+end
+
+return M

@@ -1,0 +1,130 @@
+--- Speaking to a running script by its control API (`--listen`): what the commands status, logs, trigger, pause, resume
+--- and cancel share.
+--
+-- SPDX-License-Identifier: MIT
+
+local args = require "jobrun.cli.args"
+local check = require "jobrun.check"
+local err = require "jobrun.core.error"
+local fetch = require("jobrun.http.fetch").fetch
+local url = require "jobrun.http.url"
+
+local M = {}
+
+---@class jobrun.cli.Remote
+---@field base string
+---@field socket string?
+---@field address string as it was given
+local Remote = {}
+Remote.__index = Remote
+
+-- What the user is told goes to stderr, without a trace.
+local function give_up(fmt, ...)
+  io.stderr:write("jobrun: ", fmt:format(...), "\n")
+  os.exit(1)
+end
+
+local function say_failure(self, e)
+  if not err.is(e) or err.is(e, "cancelled") or err.is(e, "not_found") then error(e, 0) end
+  local hint = err.is(e, "refused") and " (is it running, with --listen there?)" or ""
+  give_up("%s: %s%s", self.address, e.message:gsub("^http%.fetch [^ ]*: ", ""), hint)
+end
+
+-- What the API says is wrong, in its own words.
+local function say_refusal(self, r)
+  local ok, said = pcall(r.json, r)
+  local detail = ok and type(said) == "table" and said.detail or r.body
+  if r.status == 401 then detail = "it needs a token: set JOBRUN_TOKEN" end
+  give_up("%s: %s", self.address, type(detail) == "string" and detail or ("status " .. r.status))
+end
+
+---Asks; does not return where the answer is no.
+---@param method string
+---@param path string
+---@param options? {query: table?, stream: boolean?}
+---@return jobrun.http.Fetched
+function Remote:ask(method, path, options)
+  local o = options or {}
+  local headers = { Authorization = self.token and "Bearer " .. self.token, ["Last-Event-ID"] = o.last_event }
+  if method == "POST" then headers["Content-Type"] = "application/json" end
+  local ok, r = pcall(fetch, {
+    url = self.base .. path, method = method, headers = headers, query = o.query, socket = self.socket, stream = o.stream,
+  })
+  if not ok then say_failure(self, r) end
+  if not o.stream and not r:ok() then say_refusal(self, r) end
+  return r
+end
+
+function Remote:get(path, query)
+  return self:ask("GET", path, { query = query }):json()
+end
+
+function Remote:post(path)
+  return self:ask("POST", path):json()
+end
+
+---The path of a job.
+---@param name string
+---@return string
+function M.job(name, deed)
+  return "/api/jobs/" .. url.encode(name) .. (deed and "/" .. deed or "")
+end
+
+local function is_ip_and_port(address)
+  return address:find "^%[[%x:.]+%]:%d+$" or address:find "^[%w.-]+:%d+$"
+end
+
+---@param command string
+---@param address string? "unix:PATH", a path, "HOST:PORT"
+---@return jobrun.cli.Remote
+local function connect(command, address)
+  address = address or os.getenv "JOBRUN_SOCKET"
+  if not address then
+    check.fail("%s: say where the script listens: -s ADDR (as its --listen), or JOBRUN_SOCKET", command)
+  end
+  local token = os.getenv "JOBRUN_TOKEN"
+  local remote = setmetatable({ address = address, token = token ~= "" and token or nil }, Remote)
+  if is_ip_and_port(address) then
+    remote.base = "http://" .. address
+  else
+    remote.base, remote.socket = "http://localhost", address:match "^unix:(.+)$" or address
+  end
+  return remote
+end
+
+---Reads a command's arguments; nil where only its help was asked for.
+---@param command string
+---@param help string
+---@param spec table further options
+---@param count {[1]: integer, [2]: integer} how many other arguments it takes
+---@return jobrun.cli.Remote?
+---@return table options
+---@return string[] rest
+function M.parse(command, help, spec, count, ...)
+  spec.socket, spec.help, spec.json = "text", true, true
+  local options, rest = args.parse(command, spec, { s = "socket", h = "help", n = "count", f = "follow" }, ...)
+  if options.help then
+    print(help)
+    return nil, options, rest
+  end
+  if #rest < count[1] or #rest > count[2] then
+    check.fail("%s: expected %s (jobrun help %s)", command, count.words, command)
+  end
+  return connect(command, options.socket), options, rest
+end
+
+---An instant of the API in local time, shortened.
+---@param text any
+---@return string
+function M.when(text)
+  if type(text) ~= "string" then return "-" end
+  local rules = require "jobrun.core.rule"
+  local y, mo, d, h, mi, s = text:match "^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)"
+  local days = os.time { year = y, month = mo, day = d, hour = h, min = mi, sec = s, isdst = false }
+  local utc = os.date("!*t", days)
+  utc.isdst = false
+  local seconds = days + os.difftime(days, os.time(utc))
+  return (rules.wall(rules.zone(), seconds * 1000000000):gsub("T", " "))
+end
+
+return M

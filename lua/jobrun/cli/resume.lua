@@ -1,0 +1,16 @@
+--- `jobrun resume`: lets paused jobs of a running script go on.
+--
+-- SPDX-License-Identifier: MIT
+
+local deed = require "jobrun.cli.deed"
+local remote = require "jobrun.cli.remote"
+
+return deed.command("resume", [[
+jobrun resume JOB... -s ADDR [--json]
+
+The jobs go on with their schedule. (-s: see jobrun help status)
+
+Example:  jobrun resume nightly -s /run/app.sock]], function(at, name)
+  local said = at:post(remote.job(name, "resume"))
+  return said, ("%s: next run %s"):format(name, remote.when(said.next_run))
+end)
