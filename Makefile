@@ -84,7 +84,7 @@ format:
 deps:
 	@sh tests/deps.sh build-essential pkg-config liblua5.4-dev libuv1-dev ffmpeg
 deps-test: deps
-	@sh tests/deps.sh lua-unit libcmocka-dev libcurl4 python3 tmux lua-luv strace prometheus python3-prometheus-client
+	@sh tests/deps.sh lua-unit libcmocka-dev libcurl4 curl python3 tmux lua-luv strace prometheus python3-prometheus-client
 
 ## clean: remove all builds
 clean:

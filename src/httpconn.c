@@ -551,7 +551,9 @@ void jr_http_exchange_abandon(jr_http_exchange *x, int status) {
   jr_http_conn *c = x->conn;
   x->task = NULL;
   if (!c || c->is_answered) return;
-  if (x->has_begun)
+  if (x->has_begun && x->is_endless)
+    jr_http_exchange_end(x); /* it could end anywhere */
+  else if (x->has_begun)
     jr_http_conn_close(c); /* the client sees that it is cut */
   else
     refuse(c, status, jr_http_reason(status));

@@ -213,6 +213,8 @@ end
 function test_groups_and_bearer_tokens()
   local admin = app.group("/admin", http.bearer "s3cret")
   admin.get("/x/{id:int}", function(req) return { req.params.id } end)
+  admin.get("", function() return "itself" end)
+  lu.assertEquals(c:get("/admin", { headers = { authorization = "Bearer s3cret" } }).body, "itself")
   admin.group("/deep", function(req, next) req.state.deep = true return next(req) end)
     .get("/y", function(req) return { req.state.deep } end)
   app.group("/users", http.bearer(function(token) return token == "t" and { name = "ada" } end))

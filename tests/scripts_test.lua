@@ -84,17 +84,22 @@ function test_the_example_of_a_host_with_an_epoll_loop()
   lu.assertEquals(r.stdout, "beat\t1\nbeat\t2\nbeat\t3\ntick\ntick\n")
 end
 
+-- The first is the script it begins with, the second serves.
 function test_the_examples_of_the_readme_run()
-  local dir, n = testing.tmpdir(), 0
-  for code in fs.read("README.md"):gmatch "```lua\n(.-)```" do
-    n = n + 1
-    fs.write(dir .. "/example.lua", code)
-    local r = exec { program, "example.lua", cwd = dir, check = false }
-    lu.assertEquals(r.exit_code, 0, code .. r.stderr)
-    lu.assertStrContains(r.stdout, "encoded\tclip.mp4")
-    lu.assertStrContains(r.stdout, "tick\t3")
-  end
-  lu.assertEquals(n, 1)
+  local dir, examples = testing.tmpdir(), {}
+  for code in fs.read("README.md"):gmatch "```lua\n(.-)```" do examples[#examples + 1] = code end
+  lu.assertEquals(#examples, 2)
+  fs.write(dir .. "/example.lua", examples[1])
+  local r = exec { program, "example.lua", cwd = dir, check = false }
+  lu.assertEquals(r.exit_code, 0, r.stderr)
+  lu.assertStrContains(r.stdout, "encoded\tclip.mp4")
+  lu.assertStrContains(r.stdout, "tick\t3")
+  local served = examples[2]:gsub('http.listen "127.0.0.1:8080"', [[
+    local c = http.client_for_test()
+    print(c:get("/films/7").body, c:post("/films", { json = { name = "x" } }).body, c:get("/docs").status)
+  ]])
+  r = exec { program, "-e", served, check = false }
+  lu.assertEquals(r.stdout, '{"id":7}\t{"name":"x","qty":1}\t200\n', r.stderr)
 end
 
 -- ---- ffmpeg at work -------------------------------------------------------------------------------
@@ -171,4 +176,65 @@ function test_an_hls_ladder()
     end
     lu.assertEquals(jobrun.probe(to .. "/2_000.ts").video.height, 144)
   end
+end
+
+-- ---- in the web -----------------------------------------------------------------------------------
+
+-- Starts a script that serves; the handle, its address and its lines.
+local function serve(script, ...)
+  local address
+  local argv = { program, "scripts/" .. script, ... }
+  argv.on_stderr = function(line) address = address or line:match "listening on (http://[%d.:]+)" end
+  argv.check = false
+  local said = {}
+  argv.on_line = function(line) said[#said + 1] = line end
+  local h = exec.start(argv)
+  return h, testing.wait_for(function() return address end), said
+end
+
+-- Asks by curl, a client of somebody else's; the body and the status.
+local function curl(...)
+  local r = exec { "curl", "-s", "-w", "\n%{http_code}", ... }
+  local body, status = r.stdout:match "^(.*)\n(%d+)$"
+  return body, tonumber(status)
+end
+
+function test_a_web_application_and_a_schedule_in_one_process()
+  local json = jobrun.json
+  local h, url, said = serve("http_schedule.lua", "127.0.0.1:0")
+  testing.wait_for(function() return said[2] end)
+  lu.assertEquals({ said[1], said[2] }, { "start", "tick\t1" })
+  lu.assertEquals(json.decode((curl(url .. "/ticks?last=1")))[1].run, 1)
+  local body, status = curl(url .. "/ticks?last=0")
+  lu.assertEquals({ json.decode(body).detail[1].type, status }, { "greater_than_equal", 422 })
+  body, status = curl("--json", '{"note":"hi"}', url .. "/ticks")
+  lu.assertEquals({ json.decode(body).note, status }, { "hi", 201 })
+  lu.assertStrContains((curl(url .. "/docs")), "<html")
+  local events = exec { "curl", "-sN", "-m", "5", url .. "/events", check = false, on_line = function(line)
+    if line:find "^data" then h:signal "SIGTERM" end
+  end }
+  lu.assertEquals(events.exit_code, 0) -- the stream ended with the server
+  lu.assertEquals(h:wait().exit_code, 0)
+  lu.assertEquals(said[#said - 1], "stop: every job once more")
+  lu.assertStrMatches(said[#said], "tick\t%d+")
+end
+
+function test_a_webhook_starts_encodes_and_streams_their_progress()
+  local json = jobrun.json
+  local from, to = testing.tmpdir(), testing.tmpdir()
+  fs.copy(helper.clip "clip.mp4", from .. "/film.mp4")
+  helper.write(from .. "/bad.mp4", "garbage")
+  local h, url = serve("webhook.lua", from, to, "127.0.0.1:0")
+  url = url .. "/encodes"
+  local body, status = curl("--json", '{"name":"film.mp4"}', url)
+  lu.assertEquals({ json.decode(body).id, status }, { 1, 202 })
+  lu.assertStrMatches(exec({ "curl", "-sN", url .. "/1/events" }).stdout, '.*event: done\ndata: {"id":1.*"percent":100.*')
+  lu.assertTrue(jobrun.probe(to .. "/film.mkv").duration > 0)
+  curl("--json", '{"name":"bad.mp4"}', url)
+  lu.assertStrContains(exec({ "curl", "-sN", url .. "/2/events" }).stdout, "event: failed")
+  lu.assertEquals(select(2, curl("--json", '{"name":"none.mp4"}', url)), 404)
+  lu.assertEquals(select(2, curl("--json", '{"name":"../film.mp4"}', url)), 422)
+  lu.assertEquals(select(2, curl(url .. "/9")), 404)
+  h:signal "SIGTERM"
+  lu.assertEquals(h:wait().exit_code, 0)
 end

@@ -128,8 +128,10 @@ local function check_prefix(what, prefix)
   end
 end
 
+-- Below a prefix "" is the prefix itself.
 local function join(prefix, path)
-  return type(path) == "string" and path:sub(1, 1) == "/" and prefix .. path or path
+  if type(path) ~= "string" or (path ~= "" and path:sub(1, 1) ~= "/") then return path end
+  return prefix .. path
 end
 
 ---@class jobrun.http.Group
@@ -171,7 +173,8 @@ local function declaring(app, prefix, layers)
     app:route("GET", prefix .. path, { hidden = true }, function(req) return common.redirect(req.path .. "/", 308) end, layers)
   end
 
-  ---Routes under a common prefix, with middleware of their own: `http.group("/admin", http.bearer(env.TOKEN))`.
+  ---Routes under a common prefix, with middleware of their own: `http.group("/admin", http.bearer(env.TOKEN))`. The path
+  ---"" in it is the prefix itself.
   ---@param path string
   ---@param ... function middleware
   ---@return jobrun.http.Group
