@@ -8,25 +8,25 @@ B      ?= build
 PREFIX ?= /usr/local
 CFLAGS ?= -O2 -g -fno-omit-frame-pointer -fstack-protector-strong -D_FORTIFY_SOURCE=2
 
-PURE   = list tune status mem heap buf json log logline logring ptrmap lines tail ffline rmtree duration label civil stamp tzrule tz zones wall cron cronline cronwords calendar hourly window rule when run meter spawn litter warden notify httphead httpbody httpreply
+PURE   = list tune status mem heap buf cells json log logline logring ptrmap lines tail ffline rmtree duration label civil stamp tzrule tz zones wall cron cronline cronwords calendar hourly window rule when run meter spawn litter warden notify httphead httpbody httpreply
 HEART  = clock task rt post glue failure wait cradle join co dump watchdog
 WAITS  = names code value pack unpack worker pool work stream
-TRADES = zonebook jobs plan runs jobnews proc fs fswatch httpconn httpserver curl fetch
-LIBS   = lib_duration lib_task lib_sync lib_host lib_log lib_work lib_handle lib_follow lib_pipes lib_proc lib_terminal fields lib_run lib_job lib_batch lib_rule lib_policy lib_runs lib_metrics lib_jobs lib_fs lib_luv lib_json lib_http lib_fetch lib
+TRADES = zonebook jobs plan runs jobnews proc fs fswatch httpconn httpserver curl fetch storesql store sqlite sqlverbs sqljobs
+LIBS   = lib_duration lib_task lib_sync lib_host lib_log lib_work lib_handle lib_follow lib_pipes lib_proc lib_terminal fields lib_run lib_job lib_batch lib_rule lib_policy lib_runs lib_metrics lib_jobs lib_fs lib_luv lib_json lib_http lib_fetch lib_store lib
 DOOR   = jobrun service life host embed
 FLOORS = $(PURE) $(HEART) $(WAITS) $(TRADES) $(LIBS) $(DOOR)
 
 SRC    = $(wildcard $(FLOORS:%=src/%.c))
-LUA    = $(sort $(wildcard lua/*.lua lua/*/*.lua lua/*/*/*.lua))
+LUA    = $(sort $(wildcard lua/*.lua lua/*/*.lua lua/*/*/*.lua)) src/schema.sql
 OBJ    = $(SRC:src/%.c=$(B)/%.o) $(B)/embedded.o
 C_TESTS = $(patsubst tests/c/%.c,$(B)/tests/%,$(wildcard tests/c/test_*.c))
 HELPERS = $(patsubst tests/c/%.c,$(B)/tests/%,$(filter-out tests/c/test_%.c,$(wildcard tests/c/*.c)))
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
        -Wcast-qual -Wformat=2 -Wimplicit-fallthrough -Wconversion $(if $(CI),-Werror)
-INCLUDES = -iquote src $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I lua5.4 libuv 2>/dev/null))
+INCLUDES = -iquote src $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I lua5.4 libuv sqlite3 2>/dev/null))
 FLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(INCLUDES) -MMD -MP
-LIBRARIES = $(shell pkg-config --libs lua5.4 libuv 2>/dev/null) -lpthread -lm
+LIBRARIES = $(shell pkg-config --libs lua5.4 libuv sqlite3 2>/dev/null) -lpthread -lm
 LINK = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
 .PHONY: all run test test-asan test-tsan test-hard lint bench install deps deps-test help clean format
@@ -82,7 +82,7 @@ format:
 
 ## deps: install what is missing from Debian
 deps:
-	@sh tests/deps.sh build-essential pkg-config liblua5.4-dev libuv1-dev ffmpeg
+	@sh tests/deps.sh build-essential pkg-config liblua5.4-dev libuv1-dev libsqlite3-dev ffmpeg
 deps-test: deps
 	@sh tests/deps.sh lua-unit libcmocka-dev libcurl4 curl python3 tmux lua-luv strace prometheus python3-prometheus-client
 
@@ -106,7 +106,7 @@ $(B)/libjobrun.so.0: $(OBJ)
 	$(call Q,LINK)$(CC) -shared -Wl,-soname,libjobrun.so.0 -Wl,-z,relro,-z,now $(LDFLAGS) -o $@ $^ $(LIBRARIES)
 
 $(B)/jobrun.pc: src/jobrun.h Makefile | $(B)
-	@printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: jobrun\nDescription: Embeddable job runner scripted in Lua\nVersion: %s\nRequires.private: lua5.4 libuv\nLibs: -L$${libdir} -ljobrun\nLibs.private: -lpthread -lm\nCflags: -I$${includedir}\n' \
+	@printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: jobrun\nDescription: Embeddable job runner scripted in Lua\nVersion: %s\nRequires.private: lua5.4 libuv sqlite3\nLibs: -L$${libdir} -ljobrun\nLibs.private: -lpthread -lm\nCflags: -I$${includedir}\n' \
 	  '$(PREFIX)' "$$(sed -n 's/#define JOBRUN_VERSION "\(.*\)"/\1/p' src/jobrun.h)" > $@
 
 # V=1 shows the commands.

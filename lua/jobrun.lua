@@ -17,6 +17,7 @@ local MODULES = { -- the module's table is the word
   metrics = "jobrun.metrics",
   notify = "jobrun.notify",
   check = "jobrun.check",
+  queue = "jobrun.queue",
 }
 
 local FIELDS = { -- the word is a field of the module's table
@@ -50,6 +51,7 @@ local FIELDS = { -- the word is a field of the module's table
   stage = "jobrun.stage",
   pipeline = "jobrun.pipeline",
   limit = "jobrun.limit",
+  store = "jobrun.store",
   encode_segments = "jobrun.segments",
 }
 

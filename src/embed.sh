@@ -1,5 +1,5 @@
 #!/bin/sh
-# embed.sh FILE...: writes a C file that holds the Lua files as text, byte for byte (.incbin).
+# embed.sh FILE...: writes a C file that holds the files as text, byte for byte (.incbin).
 # SPDX-License-Identifier: MIT
 echo '#include "lib.h"'
 i=0
@@ -11,7 +11,8 @@ done
 echo 'const jr_embedded jr_embedded_files[] = {'
 i=0
 for file in "$@"; do
-  printf '    {"%s", jr_lua_%d, jr_lua_end_%d},\n' "${file#lua/}" $i $i
+  name=${file#lua/}
+  printf '    {"%s", jr_lua_%d, jr_lua_end_%d},\n' "${name#src/}" $i $i
   i=$((i + 1))
 done
 echo '    {0, 0, 0}};'

@@ -172,6 +172,11 @@ static void adopt_opts(jobrun *rt, const jobrun_opts *o) {
   rt->thread = uv_thread_self();
 }
 
+static int copy_url(jobrun *rt, const char *url) {
+  if (url) rt->store_url = jr_mem_dup(&rt->mem, url, strlen(url));
+  return url && !rt->store_url ? UV_ENOMEM : 0;
+}
+
 static int open_loop(jobrun *rt, struct uv_loop_s *loop) {
   rt->loop = loop;
   if (loop) return 0;
@@ -196,7 +201,8 @@ static int open_post(jobrun *rt) {
 }
 
 static int open_all(jobrun *rt, const jobrun_opts *o) {
-  int status = open_loop(rt, o->loop);
+  int status = copy_url(rt, o->store);
+  if (status == 0) status = open_loop(rt, o->loop);
   if (status < 0) return status;
   if ((status = jr_clock_open(rt, o->flags & JOBRUN_VIRTUAL_CLOCK, o->virtual_epoch_ns)) < 0)
     return status;
@@ -330,6 +336,7 @@ int jobrun_free(jobrun *rt) {
   jr_clock_fini(rt);
   free_args(rt);
   jr_life_error(rt, "", 0);
+  if (rt->store_url) jr_mem_free(&rt->mem, rt->store_url, strlen(rt->store_url) + 1);
   jr_mem_free(&rt->mem, rt->error, rt->error_size);
   if (rt->own_loop && uv_loop_close(rt->loop) == 0)
     jr_mem_free(&rt->mem, rt->loop, sizeof *rt->loop);

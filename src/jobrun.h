@@ -80,10 +80,11 @@ typedef struct jobrun_opts {
   int64_t stall_ns;          /* with JOBRUN_WATCHDOG: interrupt a task beyond that; 0: never */
   double grace_s;            /* what running jobs have once the end was asked for; negative: 10 s */
   int log_format, log_color; /* where `log` is NULL */
+  const char *store;         /* URL of the script's store; copied; NULL: $JOBRUN_STORE, or none */
 } jobrun_opts;
 
 #define JOBRUN_OPTS_INIT                                                                           \
-  { sizeof(jobrun_opts), NULL, NULL, NULL, 0, NULL, NULL, JOBRUN_LOG_INFO, 0, 0, 0, -1, 0, 0 }
+  { sizeof(jobrun_opts), NULL, NULL, NULL, 0, NULL, NULL, JOBRUN_LOG_INFO, 0, 0, 0, -1, 0, 0, NULL }
 
 /* Creates a runtime; opts NULL means the defaults. The caller owns it and ends it with jobrun_free.
  * UV_ENOMEM, UV_EMFILE, … with *out untouched. */

@@ -31,6 +31,7 @@ int jr_open_luv(lua_State *L);
 int jr_open_metrics(lua_State *L);
 int jr_open_proc(lua_State *L);
 int jr_open_rule(lua_State *L);
+int jr_open_store(lua_State *L);
 int jr_open_sync(lua_State *L);
 int jr_open_terminal(lua_State *L);
 int jr_open_work(lua_State *L);
@@ -54,6 +55,7 @@ static const luaL_Reg modules[] = {
     {"jobrun.core.work", jr_open_work},
     {"jobrun.core.luv", jr_open_luv},
     {"jobrun.core.rule", jr_open_rule},
+    {"jobrun.core.store", jr_open_store},
     {NULL, NULL},
 };
 /* clang-format on */
@@ -90,12 +92,15 @@ static int load_from_disk(lua_State *L, const char *dir, const char *file) {
   return load_named(L, lua_tostring(L, -1), lua_rawlen(L, -1), file);
 }
 
+const jr_embedded *jr_embedded_find(const char *name) {
+  for (const jr_embedded *e = jr_embedded_files; e->name; e++)
+    if (strcmp(e->name, name) == 0) return e;
+  return NULL;
+}
+
 static int load_embedded(lua_State *L, const char *file) {
-  for (const jr_embedded *e = jr_embedded_files; e->name; e++) {
-    if (strcmp(e->name, file) == 0)
-      return load_named(L, e->start, (size_t)(e->end - e->start), file);
-  }
-  return -1;
+  const jr_embedded *e = jr_embedded_find(file);
+  return e ? load_named(L, e->start, (size_t)(e->end - e->start), file) : -1;
 }
 
 /* A package searcher: the loader and the file's name, or why it is not here. */

@@ -8,7 +8,7 @@
 
 #include <lua.h>
 
-/* One embedded file of lua/: module "jobrun.every" is "jobrun/every.lua". */
+/* One embedded file: of lua/ (module "jobrun.every" is "jobrun/every.lua"), or schema.sql. */
 typedef struct jr_embedded {
   const char *name;
   const char *start;
@@ -17,6 +17,9 @@ typedef struct jr_embedded {
 
 /* Ends with an entry of NULLs. Made by the Makefile from lua/. */
 extern const jr_embedded jr_embedded_files[];
+
+/* The embedded file of that name, or NULL. */
+const jr_embedded *jr_embedded_find(const char *name);
 
 /* In a runtime's main state; may raise. Lua's standard library, the coroutine library with
  * waits, "jobrun.core.*", the searcher for embedded modules, and _G's fallback to the words. */

@@ -51,6 +51,7 @@ static const char help[] =
     "  --read-only            the control API changes nothing\n"
     "  --token-file=PATH      its token; or JOBRUN_TOKEN in the environment (needed where others can reach it)\n"
     "  --allow-host=NAME      a further name it may be called by\n"
+    "  --store=URL            keep jobs in sqlite:PATH (default $JOBRUN_STORE)\n"
     "  --memory-limit=MIB     memory for the script; beyond it Lua raises \"not enough memory\" (none)\n"
     "  --                     ends the options\n"
     "\n"
@@ -208,6 +209,10 @@ static int parse_option(command *c, const char *option) {
       return usage("--memory-limit: expected MiB, got '%s'", value);
     c->opts.memory_limit = (size_t)(number * 1024 * 1024);
     return 0;
+  }
+  if (IS("--store")) {
+    c->opts.store = value;
+    return *value ? 0 : usage("--store: expected a URL such as sqlite:state.db");
   }
 #undef IS
   return usage("unknown option '%s'", option);

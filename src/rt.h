@@ -126,6 +126,7 @@ struct jobrun {
   size_t error_size;
   void *host; /* host.c's own */
 
+  char *store_url;        /* as the host gave it; NULL */
   struct jr_embed *embed; /* embed.c's own; NULL before its first use */
   jr_histogram *turns;    /* how long the turns of the loop took; NULL: nobody asks */
   jr_run_sink observer;   /* jobs tell it of their runs, beside the sink of their records */

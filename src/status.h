@@ -13,7 +13,8 @@
   X(JR_ECLOSED, -10005, "this runtime has been closed")                                            \
   X(JR_EDEADLOCK, -10006, "every task waits for another task")                                     \
   X(JR_ETHREAD, -10007, "called from another thread than the one the runtime runs on")             \
-  X(JR_ELIMIT, -10008, "a limit was reached")
+  X(JR_ELIMIT, -10008, "a limit was reached")                                                      \
+  X(JR_ECORRUPT, -10009, "the file is damaged")
 
 enum {
 #define X(name, value, text) name = value,

@@ -28,6 +28,7 @@ local function after_loading()
 end
 
 local function before_end(why)
+  if used "queue" then require("jobrun.queue").stop() end
   local on = used "on"
   if not on then return end
   for i = #on.stop_hooks, 1, -1 do

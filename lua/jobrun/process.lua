@@ -89,10 +89,14 @@ local function pack(list)
   return table.concat(list, "\0") .. "\0"
 end
 
+-- A queued run's children are told whose they are.
 local function pack_env(env)
-  if not env then return nil end
+  local queue = package.loaded["jobrun.queue"]
+  local own = queue and queue.environment()
+  if not env and not own then return nil end
   local list = {}
-  for name, value in pairs(env) do
+  for name, value in pairs(own or {}) do list[#list + 1] = name .. "=" .. value end
+  for name, value in pairs(env or {}) do
     list[#list + 1] = value == false and name or name .. "=" .. tostring(value)
   end
   return #list > 0 and pack(list) or nil

@@ -1,0 +1,308 @@
+--- `queue`: durable queues of jobs. What `push` has returned is on disk, and is done at least once.
+---
+---    local q = queue.open("encode", { concurrency = 2 })
+---    q:handle(function(job) ffmpeg { input = job.args.src, output = job.args.dst, overwrite = true } end)
+---    q:push({ src = "a.mov", dst = "a.mp4" }, { unique = "a.mov", retry = { n = 3 } })
+---
+--- A job whose handler raises is tried again, by default up to 10 attempts, 5 s to 1 h apart; then it is discarded and
+--- stays to be looked at. One whose process was killed starts again when the next process opens the store; the start
+--- says so (`job.reason`), and `job.fence` tells one start from another: children have it as JOBRUN_FENCE, beside
+--- JOBRUN_JOB and JOBRUN_ATTEMPT.
+--
+-- SPDX-License-Identifier: MIT
+
+local calendar = require "jobrun.calendar"
+local check = require "jobrun.check"
+local consumer = require "jobrun.queue.consumer"
+local core = require "jobrun.core.store"
+local err = require "jobrun.core.error"
+local json = require "jobrun.json"
+local retry = require "jobrun.retry"
+local store = require "jobrun.store"
+local task = require "jobrun.task"
+local timer = require "jobrun.queue.timer"
+local waiters = require "jobrun.queue.waiters"
+
+local M = {}
+
+local STATES = { [0] = "scheduled", "available", "running", "retryable", "completed", "discarded", "cancelled", "blocked" }
+M.STATES = STATES
+
+---@class jobrun.Queue
+---@field name string
+local Queue = {}
+Queue.__index = Queue
+
+local queues = {} -- name → Queue
+
+-- ---- options -------------------------------------------------------------------------------------
+
+local OPEN_OPTIONS = {
+  concurrency = { type = "integer", min = 1, default = 1 },
+  max_global = { type = "integer", min = 1 },
+  rate = "table",
+}
+local RATE_OPTIONS = { n = { type = "integer", min = 1, required = true }, per = { type = "duration", default = 1 } }
+
+local PUSH_OPTIONS = {
+  priority = { type = "integer", default = 0 },
+  at = "string|number",
+  delay = "duration",
+  unique = "string",
+  unique_for = "duration",
+  retry = "table|integer",
+  timeout = "duration",
+  after = "table|integer",
+  exclusive = "boolean",
+}
+
+---@class jobrun.PushOptions
+---@field priority? integer
+---@field at? string|number
+---@field delay? number|string
+---@field unique? string
+---@field unique_for? number|string
+---@field retry? jobrun.Retry|integer
+---@field timeout? number|string
+---@field after? integer|integer[]
+---@field exclusive? boolean a run that is cut off from the store ends its children; with SQLite none is ever cut off
+
+local function check_name(what, name)
+  if type(name) ~= "string" or name == "" or #name > 200 then
+    check.fail("%s: expected a queue's name, got %s", what, check.show(name))
+  end
+end
+
+local function check_id(what, id)
+  local number = math.tointeger(id)
+  if not number then check.fail("%s: expected the id that push returned, got %s", what, check.show(id)) end
+  return number
+end
+
+local function refuse_moment(_, fmt, ...)
+  check.fail("push" .. fmt, ...)
+end
+
+-- When it may start at the earliest, in ms; nil = at once.
+local function due_of(o)
+  if o.at and o.delay then check.fail "push: at and delay: one of them" end
+  if o.delay then return math.floor((task.now() + o.delay) * 1000) end
+  if type(o.at) == "number" then return math.floor(o.at * 1000) end
+  if o.at then return calendar.moment(nil, "at", o.at, refuse_moment) // 1000000 end
+end
+
+local function needs_of(after)
+  if after == nil then return {} end
+  if type(after) ~= "table" then after = { after } end
+  local needs = {}
+  for i, id in ipairs(after) do needs[i] = check_id("push: after", id) end
+  return needs
+end
+
+local function opts_of(policy, o)
+  if not o.retry and not o.exclusive then return "{}" end
+  return json.encode { retry = policy, exclusive = o.exclusive }
+end
+
+local function ms(seconds)
+  return seconds and math.floor(seconds * 1000 + 0.5)
+end
+
+-- ---- queues --------------------------------------------------------------------------------------
+
+---The queue of that name. concurrency: how many jobs this process runs at a time (1); max_global: how many run at a time
+---in all; rate: `{n=10, per="1s"}` starts at most. (suspends)
+---@param name string
+---@param options? {concurrency?: integer, max_global?: integer, rate?: {n: integer, per?: number|string}}
+---@return jobrun.Queue
+function M.open(name, options)
+  check_name("queue.open", name)
+  local known = queues[name]
+  if known and not options then return known end
+  local o = check.options("queue.open", options or {}, OPEN_OPTIONS)
+  local rate = o.rate and check.options("queue.open: rate", o.rate, RATE_OPTIONS) or {}
+  if rate.per and rate.per <= 0 then check.fail "queue.open: rate.per: expected a duration above 0" end
+  if known then check.fail("queue.open: the queue %s was opened with options already", check.show(name)) end
+  local queue = setmetatable({ name = name, concurrency = o.concurrency }, Queue)
+  store.current():call(core.limit, name, o.max_global, rate.n, ms(rate.per))
+  queues[name] = queue
+  return queue
+end
+
+---Calls `fn(job)` for each job. What it returns is the result, any value with a JSON form; an error has the job tried
+---again. Jobs are handled until the script ends: SIGTERM lets what runs end within the grace, and gives back what does
+---not. (suspends)
+---@param fn fun(job: jobrun.QueuedRun): any
+---@return jobrun.Queue
+function Queue:handle(fn)
+  if type(fn) ~= "function" then check.fail("queue:handle: expected a function, got %s", check.show(fn)) end
+  store.current()
+  consumer.start(self.name, self.concurrency, fn)
+  return self
+end
+
+---Adds a job; it is on disk when this returns. A lower priority is sooner. `at`: a time (text, or epoch seconds);
+---`delay`: not before that long. unique: if a job of this queue with that key has not ended (or was pushed less than
+---unique_for ago) its id is returned instead. after: ids of jobs that must complete first; if one does not, this one is
+---cancelled. timeout: of each attempt. retry: as `ffmpeg`'s, by default 10 attempts. (suspends)
+---@param args any any value with a JSON form
+---@param options? jobrun.PushOptions
+---@return integer id
+function Queue:push(args, options)
+  local text = args == nil and "null" or json.encode(args)
+  local db = store.current()
+  local id, _, state, due
+  if options == nil then
+    id, _, state = db:call(core.enqueue, db:id(), self.name, "job", 0, nil, consumer.default_retry.n, nil, text, "{}",
+      nil, nil)
+  else
+    local o = check.options("push", options, PUSH_OPTIONS)
+    local policy = retry.check("push", o.retry)
+    due = due_of(o)
+    if o.unique_for and not o.unique then check.fail "push: unique_for needs unique" end
+    local key = o.unique and ("%d:%s:%s"):format(#self.name, self.name, o.unique)
+    local until_ms = o.unique_for and math.floor((task.now() + o.unique_for) * 1000)
+    id, _, state = db:call(core.enqueue, db:id(), self.name, "job", o.priority, due,
+      (policy or consumer.default_retry).n, ms(o.timeout), text, opts_of(policy, o), key, until_ms,
+      table.unpack(needs_of(o.after)))
+  end
+  if state == 1 then consumer.ring(self.name) end
+  if state == 0 then timer.note(due) end
+  return id
+end
+
+-- ---- jobs ----------------------------------------------------------------------------------------
+
+local function seconds(value)
+  return value and value / 1000
+end
+
+local function decode(text)
+  if text and text ~= "null" then return json.decode(text) end
+end
+
+---@class jobrun.QueuedJob
+---@field id integer
+---@field queue string
+---@field state "scheduled"|"available"|"running"|"retryable"|"completed"|"discarded"|"cancelled"|"blocked"
+---@field args any
+---@field result any
+---@field error string?
+---@field attempt integer
+---@field max_attempts integer
+---@field priority integer
+---@field run_at number epoch seconds, as the others
+---@field created_at number
+---@field started_at number?
+---@field finished_at number?
+
+---A job as it is now, or nil. (suspends)
+---@param id integer
+---@return jobrun.QueuedJob?
+function M.get(id)
+  local row = store.current():call(core.query, "job", check_id("queue.get", id))[1]
+  if not row then return nil end
+  return { id = row.id, queue = row.queue, state = STATES[row.state], args = decode(row.args), result = decode(row.result),
+    error = row.error, attempt = row.attempt, max_attempts = row.max_attempts, priority = row.priority,
+    run_at = seconds(row.run_at), created_at = seconds(row.created_at), started_at = seconds(row.started_at),
+    finished_at = seconds(row.finished_at) }
+end
+
+local ENDED = { completed = true, discarded = true, cancelled = true }
+
+local function result_of(job)
+  if job.state == "completed" then return job.result end
+  error(err.new { kind = job.state == "discarded" and "job_failed" or "job_cancelled", op = "queue.wait", job = job.id,
+    message = ("job %d of queue '%s' was %s: %s"):format(job.id, job.queue, job.state, job.error or "no reason") })
+end
+
+---Waits for a job's end and gives its result. Raises kind "job_failed" where it was discarded, "job_cancelled", and
+---"timeout". (suspends)
+---@param id integer
+---@param timeout? number|string
+---@return any
+function M.wait(id, timeout)
+  id = check_id("queue.wait", id)
+  local give_up = timeout and task.monotonic() + check.duration(timeout, "queue.wait")
+  local place <close> = waiters.enter(id)
+  while true do
+    local job = M.get(id)
+    if not job then check.fail("queue.wait: there is no job %d", id) end
+    if ENDED[job.state] then return result_of(job) end
+    if not place:wait(give_up and math.max(give_up - task.monotonic(), 0)) then
+      error(err.new { kind = "timeout", op = "queue.wait", message = ("queue.wait: job %d is %s"):format(id, job.state) })
+    end
+  end
+end
+
+---Cancels a job; one that runs is cancelled as a task is. Returns the state it was in, nil if there is no such job. (suspends)
+---@param id integer
+---@return string?
+function M.cancel(id)
+  id = check_id("queue.cancel", id)
+  local state, rows = store.current():call(core.cancel, id)
+  if not state then return nil end
+  if state == 2 then
+    consumer.cancel(id)
+  elseif not consumer.has_ended(state) then
+    waiters.wake(id)
+  end
+  consumer.tell_others(rows)
+  return STATES[state]
+end
+
+---Makes a job available that was discarded or cancelled, or waits for its time. Returns the state it was in. (suspends)
+---@param id integer
+---@return string?
+function M.retry(id)
+  local state, queue = store.current():call(core.retry, check_id("queue.retry", id))
+  if not state then return nil end
+  consumer.ring(queue)
+  return STATES[state]
+end
+
+---Nothing of a queue starts until `queue.resume(name)`. (suspends)
+---@param name string
+function M.pause(name)
+  check_name("queue.pause", name)
+  store.current():call(core.pause, name, math.floor(task.now() * 1000))
+end
+
+---@param name string
+function M.resume(name)
+  check_name("queue.resume", name)
+  store.current():call(core.pause, name, nil)
+  consumer.ring(name)
+end
+
+---How many jobs there are: `stats().encode.available`. (suspends)
+---@return table<string, table<string, integer>>
+function M.stats()
+  local stats = {}
+  for _, row in ipairs(store.current():call(core.query, "stats")) do
+    stats[row.queue] = stats[row.queue] or {}
+    stats[row.queue][STATES[row.state]] = row.n
+  end
+  return stats
+end
+
+-- ---- for jobrun itself ---------------------------------------------------------------------------
+
+---What the children of the current task's run are given.
+---@return table<string, string>?
+function M.environment()
+  local run = consumer.current_run()
+  if not run then return nil end
+  return { JOBRUN_JOB = tostring(run.id), JOBRUN_ATTEMPT = tostring(run.attempt), JOBRUN_FENCE = tostring(run.fence) }
+end
+
+---The script ends: claims no more.
+M.stop = consumer.stop
+
+---Ends all queues; what runs is cancelled and given back. (suspends)
+function M.close()
+  consumer.close()
+  queues = {}
+end
+
+return M

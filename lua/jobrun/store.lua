@@ -1,0 +1,178 @@
+--- `store "sqlite:state.db"`: where jobs, their runs, queues and schedules are kept, so that they outlive the process.
+---
+--- `sqlite:PATH` is a file, to be made if it is not there; one process at a time may have it. What was acknowledged is
+--- on disk; `sqlite:PATH?synchronous=normal` is faster and may lose the last seconds at power loss. `memory:` keeps
+--- nothing. Without the word it is `--store URL`, then $JOBRUN_STORE, then `memory:`.
+--
+-- SPDX-License-Identifier: MIT
+
+local check = require "jobrun.check"
+local core = require "jobrun.core.store"
+local err = require "jobrun.core.error"
+local fs = require "jobrun.fs"
+local host = require "jobrun.core.host"
+local log = require "jobrun.log"
+local sync = require "jobrun.sync"
+local task = require "jobrun.task"
+
+local M = {}
+
+-- url: what it was opened with; core: the open one; is_explicit: it was asked for by name
+local state = { mutex = sync.mutex() }
+
+local ORPHANS_S <const> = 15 -- how long children of a killed process have: the warden's grace and some
+
+---@class jobrun.StoreUrl
+---@field path string of the file; ":memory:"
+---@field may_lose_last boolean
+
+---Reads a store's URL; a word without a scheme is a file's path.
+---@param url any
+---@return jobrun.StoreUrl
+function M.parse(url)
+  if type(url) ~= "string" or url == "" then
+    check.fail('store: expected a URL such as "sqlite:state.db" or "memory:", got %s', check.show(url))
+  end
+  if url == "memory:" then return { path = ":memory:", may_lose_last = false } end
+  local scheme, rest = url:match "^(%a+):(.*)$"
+  if scheme == "postgres" or scheme == "postgresql" then
+    check.fail("store: this jobrun has no PostgreSQL store: use sqlite:PATH")
+  end
+  if scheme ~= "sqlite" then
+    check.fail("store: expected sqlite:PATH or memory:, got %s", check.show(url))
+  end
+  local path, query = rest:match "^([^?]*)%??(.*)$"
+  if path == "" then check.fail("store: %s names no file", check.show(url)) end
+  if query ~= "" and query ~= "synchronous=normal" and query ~= "synchronous=full" then
+    check.fail("store: expected ?synchronous=normal or ?synchronous=full, got %s", check.show("?" .. query))
+  end
+  return { path = path, may_lose_last = query == "synchronous=normal" }
+end
+
+-- ---- what a killed process left ------------------------------------------------------------------
+
+-- Is a child of one of these runs still there? Its environment says whose it is.
+local function is_orphan(pid, lost)
+  local ok, text = pcall(fs.read, "/proc/" .. pid .. "/environ")
+  if not ok then return false end -- it is gone, or another user's
+  local job, fence = ("\0" .. text):match "%zJOBRUN_JOB=(%d+)", ("\0" .. text):match "%zJOBRUN_FENCE=(%d+)"
+  return job ~= nil and lost[job] == fence
+end
+
+local function any_orphan(lost)
+  for _, entry in ipairs(fs.list "/proc") do
+    local pid = entry.name:match "^%d+$"
+    if pid and is_orphan(pid, lost) then return pid end
+  end
+end
+
+-- A run's children end with its process, in order (SIGTERM, 10 s, SIGKILL): until then its job must not start again.
+local function wait_for_orphans(rows)
+  local lost = {}
+  for _, row in ipairs(rows) do lost[tostring(row[1])] = tostring(row[2]) end
+  local give_up = task.monotonic() + ORPHANS_S
+  local pid = any_orphan(lost)
+  while pid and task.monotonic() < give_up do
+    task.sleep(0.05)
+    pid = any_orphan(lost)
+  end
+  if pid then log.warn("process %s, of a run that was lost, is still there: its job starts again beside it", pid) end
+end
+
+-- Whoever had the store before is dead, or we would not have its lock: its runs are lost, its jobs start again.
+local function rescue(store)
+  local lost = store:call(core.lost) or {}
+  if #lost > 0 and not host.is_virtual() then wait_for_orphans(lost) end
+  local rescued, ended = store:call(core.rescue) or {}, 0
+  for _, row in ipairs(rescued) do
+    if row[3] ~= 1 then ended = ended + 1 end
+  end
+  if #rescued == 0 then return end
+  log.warn("store: the last process ended without finishing %d run(s): %d start(s) again, %d had no attempt left",
+    #rescued, #rescued - ended, ended)
+end
+
+-- ---- opening -------------------------------------------------------------------------------------
+
+local function open(url)
+  local parsed = M.parse(url)
+  local store = core.open(parsed.path, parsed.may_lose_last, false)
+  rescue(store)
+  state.core, state.url, state.path = store, url, parsed.path
+  return store
+end
+
+---Opens the script's store. A second, different URL is an error. (suspends)
+---@param url string
+function M.store(url)
+  M.parse(url)
+  state.mutex:with(function()
+    if not state.core then
+      open(url)
+      state.is_explicit = true
+    elseif state.url ~= url then
+      check.fail("store: the script has the store %s already, not %s", check.show(state.url), check.show(url))
+    end
+  end)
+end
+
+---The store of --store or $JOBRUN_STORE, or nil.
+---@return string?
+function M.asked_for()
+  local url = core.url()
+  return url ~= "" and url or nil
+end
+
+---The script's store, opened if it is not. (suspends)
+---@return table
+function M.current()
+  if state.core then return state.core end
+  return state.mutex:with(function()
+    if state.core then return state.core end
+    local url = M.asked_for()
+    state.is_explicit = url ~= nil
+    return open(url or "memory:")
+  end)
+end
+
+---Was one asked for, so that schedules are kept in it? Its path, or nil.
+---@return string?
+function M.explicit_path()
+  return state.is_explicit and state.path or nil
+end
+
+---One operation, see src/store.h. A failure that may pass (disk full, an I/O error, no memory) is tried again, 1 s later
+---and then up to 30 s, for as long as the task lives: for what has to be written down in the end. (suspends)
+---@param verb integer
+---@return any ...
+function M.insist(verb, ...)
+  local store, wait = M.current(), 1
+  while true do
+    local results = table.pack(pcall(store.call, store, verb, ...))
+    if results[1] then return table.unpack(results, 2, results.n) end
+    local e = results[2]
+    if not M.may_pass(e) then error(e, 0) end
+    log.error("%s; trying again in %d s", tostring(e), wait)
+    task.sleep(wait)
+    wait = math.min(wait * 2, 30)
+  end
+end
+
+local PASSING = { no_space = true, no_memory = true, system = true, busy = true }
+
+---Is it an error of the store that may not come again?
+---@param e any
+---@return boolean
+function M.may_pass(e)
+  return err.is(e, nil) and e.op == "store" and PASSING[e.kind] or false
+end
+
+---Closes it, after all queues: for tests. (suspends)
+function M.close()
+  local queue = package.loaded["jobrun.queue"]
+  if queue then queue.close() end
+  if state.core then state.core:close() end
+  state.core, state.url, state.path, state.is_explicit = nil, nil, nil, nil
+end
+
+return M

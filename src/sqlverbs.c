@@ -1,0 +1,180 @@
+/* The verbs of store.h on a SQLite connection: which is which, and those of few lines.
+ *
+ * SPDX-License-Identifier: MIT */
+#include "sqlverbs.h"
+
+#include <string.h>
+
+#include "status.h"
+
+int64_t jr_verb_integer(jr_verb_call *v) {
+  jr_cell cell;
+  return jr_cells_next(v->in, &v->at, &cell) && cell.type == JR_CELL_INTEGER ? cell.integer : 0;
+}
+
+/* Runs a statement with this node or not, `now` or not, and the cells given, and appends its rows.
+ */
+enum { WITH_NODE = 1, WITH_NOW = 2, AS_ROWS = 4 };
+
+static int plain(jr_verb_call *v, int which, int cells, int columns, int flags) {
+  sqlite3_stmt *s = jr_sqlite_get(v->c, which);
+  int at = 1, status;
+  if (!s) return v->c->status;
+  if (flags & WITH_NODE) sqlite3_bind_int64(s, at++, v->c->node);
+  jr_sqlite_bind_cells(s, at, cells, v->in, &v->at);
+  if (flags & WITH_NOW) sqlite3_bind_int64(s, at + cells, v->now);
+  while ((status = jr_sqlite_step(v->c, s)) == 1) {
+    if (flags & AS_ROWS) jr_cells_add_row(v->out);
+    jr_sqlite_add_columns(s, columns, v->out);
+  }
+  return status;
+}
+
+/* The same; the answer is how many rows it changed. */
+static int counted(jr_verb_call *v, int which, int cells, int flags) {
+  int status = plain(v, which, cells, 0, flags);
+  if (status == 0) jr_cells_add_integer(v->out, sqlite3_changes(v->c->db));
+  return status;
+}
+
+static int beat(jr_verb_call *v) {
+  return plain(v, JR_SQL_BEAT, 0, 1, WITH_NODE | WITH_NOW);
+}
+
+static int lost(jr_verb_call *v) {
+  return plain(v, JR_SQL_LOST, 0, 2, WITH_NODE | AS_ROWS);
+}
+
+/* Is what is declared what the store has? Then its last tick counts. */
+static int declare(jr_verb_call *v) {
+  jr_verb_call rest = *v;
+  jr_cell name, hash, skipped;
+  jr_cells_next(v->in, &rest.at, &name);
+  for (int i = 0; i < 2; i++) jr_cells_next(v->in, &rest.at, &skipped);
+  jr_cells_next(v->in, &rest.at, &hash);
+  sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_SCHEDULE);
+  if (!s) return v->c->status;
+  sqlite3_bind_text64(s, 1, name.text, name.len, SQLITE_STATIC, SQLITE_UTF8);
+  int status = jr_sqlite_step(v->c, s);
+  if (status < 0) return status;
+  bool is_same = status == 1 && (size_t)sqlite3_column_bytes(s, 0) == hash.len &&
+                 memcmp(sqlite3_column_blob(s, 0), hash.text, hash.len) == 0;
+  jr_cells_add_integer(v->out, !is_same);
+  if (is_same) {
+    jr_cells row = {.mem = v->out->mem};
+    jr_sqlite_add_columns(s, 3, &row);
+    size_t at = 0;
+    jr_cells_next(&row, &at, &skipped);
+    for (jr_cell cell; jr_cells_next(&row, &at, &cell);) {
+      if (cell.type == JR_CELL_INTEGER)
+        jr_cells_add_integer(v->out, cell.integer);
+      else
+        jr_cells_add_null(v->out);
+    }
+    jr_cells_fini(&row);
+  }
+  if (status == 1) sqlite3_reset(s);
+  return is_same ? plain(v, JR_SQL_SEE_SCHEDULE, 1, 0, WITH_NOW)
+                 : plain(v, JR_SQL_ADD_SCHEDULE, 7, 0, WITH_NOW);
+}
+
+static int sweep(jr_verb_call *v) {
+  return plain(v, JR_SQL_SWEEP, 1, 1, AS_ROWS);
+}
+
+static int tick(jr_verb_call *v) {
+  return counted(v, JR_SQL_TICK, 3, 0);
+}
+
+static int pause_queue(jr_verb_call *v) {
+  return counted(v, JR_SQL_PAUSE, 2, 0);
+}
+
+static int limit(jr_verb_call *v) {
+  return plain(v, JR_SQL_LIMIT, 4, 0, 0);
+}
+
+static int prune(jr_verb_call *v) {
+  sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_PRUNE),
+               *runs = jr_sqlite_get(v->c, JR_SQL_PRUNE_RUNS);
+  if (!s || !runs) return v->c->status;
+  jr_sqlite_bind_cells(s, 1, 3, v->in, &v->at);
+  sqlite3_bind_int64(s, 4, v->now);
+  int status, done, n = 0;
+  while ((status = jr_sqlite_step(v->c, s)) == 1) {
+    sqlite3_bind_int64(runs, 1, sqlite3_column_int64(s, 0));
+    if ((done = jr_sqlite_finish(v->c, runs)) < 0) {
+      sqlite3_reset(s);
+      return done;
+    }
+    n++;
+  }
+  jr_cells_add_integer(v->out, n);
+  return status;
+}
+
+static int query_of(const jr_cell *name) {
+  static const struct {
+    const char *word;
+    int which;
+  } queries[] = {
+#define X(id, word, text) {word, JR_SQL_Q_##id},
+      JR_SQL_QUERIES(X)
+#undef X
+  };
+  for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)
+    if (strlen(queries[i].word) == name->len && memcmp(queries[i].word, name->text, name->len) == 0)
+      return queries[i].which;
+  return -1;
+}
+
+static int query(jr_verb_call *v) {
+  jr_cell name = {0};
+  jr_cells_next(v->in, &v->at, &name);
+  int which = query_of(&name), status;
+  if (which < 0)
+    return jr_sqlite_fail(v->c, JR_EUSAGE, "the store knows no query '%.*s'", (int)name.len,
+                          name.text ? name.text : "");
+  sqlite3_stmt *s = jr_sqlite_get(v->c, which);
+  if (!s) return v->c->status;
+  jr_sqlite_bind_cells(s, 1, sqlite3_bind_parameter_count(s), v->in, &v->at);
+  int n = sqlite3_column_count(s);
+  jr_cells_add_row(v->out);
+  for (int i = 0; i < n; i++) {
+    const char *column = sqlite3_column_name(s, i);
+    jr_cells_add_text(v->out, column, strlen(column));
+  }
+  while ((status = jr_sqlite_step(v->c, s)) == 1) {
+    jr_cells_add_row(v->out);
+    jr_sqlite_add_columns(s, n, v->out);
+  }
+  return status;
+}
+
+int jr_sqlite_do(jr_sqlite *c, jr_verb verb, const jr_cells *in, jr_cells *out) {
+  static int (*const verbs[JR_VERBS])(jr_verb_call *) = {
+      [JR_VERB_ENQUEUE] = jr_sqljob_enqueue,
+      [JR_VERB_PROMOTE] = jr_sqljob_promote,
+      [JR_VERB_CLAIM] = jr_sqljob_claim,
+      [JR_VERB_FINISH] = jr_sqljob_finish,
+      [JR_VERB_BEAT] = beat,
+      [JR_VERB_LOST] = lost,
+      [JR_VERB_RESCUE] = jr_sqljob_rescue,
+      [JR_VERB_DECLARE] = declare,
+      [JR_VERB_SWEEP] = sweep,
+      [JR_VERB_TICK] = tick,
+      [JR_VERB_CANCEL] = jr_sqljob_cancel,
+      [JR_VERB_RETRY] = jr_sqljob_retry,
+      [JR_VERB_PAUSE] = pause_queue,
+      [JR_VERB_LIMIT] = limit,
+      [JR_VERB_QUERY] = query,
+      [JR_VERB_PRUNE] = prune,
+  };
+  jr_verb_call v = {.c = c, .in = in, .out = out};
+  v.now = jr_verb_integer(&v);
+  int status = verbs[verb](&v);
+  if (status == 0 && out->failed)
+    return jr_sqlite_fail(c, UV_ENOMEM, "the store '%s': not enough memory for the answer",
+                          c->path);
+  return status;
+}

@@ -1,0 +1,254 @@
+-- jobrun: --clock=virtual
+-- queue: what a script sees of it. Each test has a store of its own, in memory.
+local lu = require "luaunit"
+local jobrun = require "jobrun"
+local queue, sleep, spawn = jobrun.queue, jobrun.sleep, jobrun.spawn
+
+local function kind_of(fn, ...)
+  local ok, e = pcall(fn, ...)
+  return not ok and (type(e) == "table" and e.kind or tostring(e)) or nil
+end
+
+local function usage_of(fn, ...)
+  local ok, e = pcall(fn, ...)
+  lu.assertFalse(ok)
+  lu.assertEquals(e.kind, "usage")
+  return e.message
+end
+
+function test_a_job_gets_its_arguments_and_gives_a_result()
+  local q = queue.open "q"
+  local seen
+  q:handle(function(job)
+    seen = job
+    return { sum = job.args.a + job.args.b }
+  end)
+  local id = q:push { a = 1, b = 2 }
+  lu.assertEquals(queue.wait(id), { sum = 3 })
+  lu.assertEquals({ seen.id, seen.queue, seen.attempt, seen.fence, seen.reason, seen.lost, seen.late },
+    { id, "q", 1, 1, "first", false, 0 })
+  local job = queue.get(id)
+  lu.assertEquals({ job.state, job.args, job.result }, { "completed", { a = 1, b = 2 }, { sum = 3 } })
+  lu.assertEquals(queue.stats(), { q = { completed = 1 } })
+end
+
+function test_jobs_without_arguments_or_result()
+  local q = queue.open "q"
+  q:handle(function(job) lu.assertNil(job.args) end)
+  lu.assertNil(queue.wait(q:push()))
+end
+
+function test_so_many_run_at_a_time_and_in_order()
+  local q = queue.open("q", { concurrency = 2 })
+  local order, running, most = {}, 0, 0
+  local ids = {}
+  for i = 1, 6 do ids[i] = q:push(i) end
+  ids[7] = q:push(7, { priority = -1 })
+  q:handle(function(job)
+    order[#order + 1] = job.args
+    running = running + 1
+    most = math.max(most, running)
+    sleep(1)
+    running = running - 1
+  end)
+  for _, id in ipairs(ids) do queue.wait(id) end
+  lu.assertEquals(order, { 7, 1, 2, 3, 4, 5, 6 })
+  lu.assertEquals(most, 2)
+end
+
+function test_a_failed_job_is_tried_again_after_its_backoff()
+  local q = queue.open "q"
+  local times, began = {}, jobrun.now()
+  q:handle(function(job)
+    times[#times + 1] = { job.attempt, math.floor(jobrun.now() - began + 0.5), job.reason }
+    if job.attempt < 3 then error("boom", 0) end
+    return "done"
+  end)
+  lu.assertEquals(queue.wait(q:push(nil, { retry = { n = 5, backoff = 10, factor = 3, jitter = false } })), "done")
+  lu.assertEquals(times, { { 1, 0, "first" }, { 2, 10, "error" }, { 3, 40, "error" } })
+end
+
+function test_a_job_that_never_works_is_discarded_with_its_error()
+  local q = queue.open "q"
+  q:handle(function() error("boom", 0) end)
+  local id = q:push(nil, { retry = 2 })
+  local ok, e = pcall(queue.wait, id)
+  lu.assertFalse(ok)
+  lu.assertEquals({ e.kind, e.job }, { "job_failed", id })
+  lu.assertStrContains(e.message, "boom")
+  lu.assertEquals({ queue.get(id).state, queue.get(id).attempt }, { "discarded", 2 })
+  lu.assertEquals(queue.retry(id), "discarded")
+  lu.assertEquals(kind_of(queue.wait, id), "job_failed")
+  lu.assertEquals(queue.get(id).attempt, 2)
+end
+
+function test_a_result_without_a_json_form_is_a_failure()
+  local q = queue.open "q"
+  q:handle(function() return print end)
+  local id = q:push(nil, { retry = 1 })
+  lu.assertEquals(kind_of(queue.wait, id), "job_failed")
+  lu.assertStrContains(queue.get(id).error, "no JSON form")
+end
+
+function test_a_timeout_cancels_an_attempt_and_the_next_one_says_so()
+  local q = queue.open "q"
+  local cut
+  q:handle(function(job)
+    if job.reason == "timeout" then return "second" end
+    local _, e = pcall(sleep, 3600)
+    cut = e.kind
+    sleep(0)
+  end)
+  lu.assertEquals(queue.wait(q:push(nil, { timeout = "5s", retry = 2 })), "second")
+  lu.assertEquals(cut, "cancelled")
+end
+
+function test_delay_and_at_start_on_time()
+  local q = queue.open("q", { concurrency = 9 })
+  local began, times = jobrun.now(), {}
+  q:handle(function(job) times[job.args] = math.floor((jobrun.now() - began) * 1000 + 0.5) end)
+  local ids = { q:push("a", { delay = "1h" }), q:push("b", { at = began + 60 }), q:push("c", { delay = 0.5 }) }
+  lu.assertEquals(queue.get(ids[1]).state, "scheduled")
+  for _, id in ipairs(ids) do queue.wait(id) end
+  lu.assertEquals(times, { a = 3600000, b = 60000, c = 500 })
+end
+
+function test_an_earlier_job_moves_the_timer_forward()
+  local q = queue.open("q", { concurrency = 2 })
+  local order = {}
+  q:handle(function(job) order[#order + 1] = job.args end)
+  local late = q:push("late", { delay = 100 })
+  sleep(1)
+  queue.wait(q:push("soon", { delay = 5 }))
+  queue.wait(late)
+  lu.assertEquals(order, { "soon", "late" })
+end
+
+function test_unique_jobs_are_one()
+  local q = queue.open "q"
+  local id = q:push(1, { unique = "a" })
+  lu.assertEquals(q:push(2, { unique = "a" }), id)
+  lu.assertNotEquals(queue.open("other"):push(3, { unique = "a" }), id)
+  q:handle(function() end)
+  queue.wait(id)
+  local again = q:push(4, { unique = "a", unique_for = "1h" })
+  lu.assertNotEquals(again, id)
+  queue.wait(again)
+  lu.assertEquals(q:push(5, { unique = "a" }), again)
+  sleep(3600)
+  lu.assertNotEquals(q:push(6, { unique = "a" }), again)
+end
+
+function test_jobs_wait_for_others()
+  local q = queue.open("q", { concurrency = 5 })
+  local order = {}
+  q:handle(function(job)
+    if job.args == "bad" then error("boom", 0) end
+    sleep(job.args == "a" and 2 or 1)
+    order[#order + 1] = job.args
+  end)
+  local a, b = q:push "a", q:push "b"
+  queue.wait(q:push("c", { after = { a, b } }))
+  lu.assertEquals(order, { "b", "a", "c" })
+  local bad = q:push("bad", { retry = { n = 2, backoff = 10 } })
+  local dependent = q:push("never", { after = bad })
+  lu.assertEquals(queue.get(dependent).state, "blocked")
+  lu.assertEquals(kind_of(queue.wait, dependent), "job_cancelled")
+end
+
+function test_a_job_is_cancelled_while_it_waits_and_while_it_runs()
+  local q = queue.open "q"
+  local seen
+  q:handle(function()
+    local _, e = pcall(sleep, 3600)
+    seen = e.kind
+    sleep(0)
+  end)
+  local running = q:push()
+  local waiting = q:push()
+  sleep(0.1)
+  lu.assertEquals(queue.cancel(waiting), "available")
+  lu.assertEquals(queue.cancel(running), "running")
+  lu.assertEquals(kind_of(queue.wait, running), "job_cancelled")
+  lu.assertEquals({ seen, queue.get(running).state, queue.get(waiting).state }, { "cancelled", "cancelled", "cancelled" })
+  lu.assertNil(queue.cancel(1))
+  lu.assertEquals(queue.cancel(running), "cancelled")
+end
+
+function test_a_paused_queue_starts_nothing_until_it_is_resumed()
+  local q = queue.open "q"
+  q:handle(function() return 1 end)
+  queue.pause "q"
+  local id = q:push()
+  lu.assertEquals(kind_of(queue.wait, id, 60), "timeout")
+  queue.resume "q"
+  lu.assertEquals(queue.wait(id), 1)
+end
+
+function test_a_rate_spreads_the_starts()
+  local q = queue.open("q", { concurrency = 10, rate = { n = 2, per = "10s" } })
+  local began, times = jobrun.now(), {}
+  q:handle(function() times[#times + 1] = math.floor(jobrun.now() - began + 0.5) end)
+  local last
+  for i = 1, 6 do last = q:push(i) end
+  queue.wait(last)
+  lu.assertEquals(times, { 0, 0, 5, 10, 15, 20 })
+end
+
+function test_what_a_job_spawned_belongs_to_it()
+  local q = queue.open "q"
+  local ended
+  q:handle(function()
+    spawn(function()
+      sleep(5)
+      ended = true
+    end)
+  end)
+  queue.wait(q:push())
+  lu.assertTrue(ended)
+  q = queue.open "r"
+  q:handle(function() spawn(error, "in a child", 0) sleep(1) end)
+  lu.assertEquals(kind_of(queue.wait, q:push(nil, { retry = 1 })), "job_failed")
+end
+
+function test_what_is_given_back_at_the_end_keeps_its_attempt()
+  local q = queue.open "q"
+  local id = q:push()
+  q:handle(function() sleep(3600) end)
+  sleep(1)
+  lu.assertEquals(queue.get(id).state, "running")
+  queue.close()
+  lu.assertEquals({ queue.get(id).state, queue.get(id).attempt }, { "available", 0 })
+end
+
+function test_wrong_use_is_named()
+  local q = queue.open "q"
+  lu.assertStrContains(usage_of(queue.open, ""), "queue.open: expected a queue's name")
+  lu.assertStrContains(usage_of(queue.open, "r", { concurrancy = 2 }), "did you mean 'concurrency'?")
+  lu.assertStrContains(usage_of(queue.open, "r", { concurrency = 0 }), "at least 1")
+  lu.assertStrContains(usage_of(queue.open, "r", { rate = { per = 1 } }), "'n'")
+  lu.assertStrContains(usage_of(q.push, q, 1, { prio = 2 }), "unknown option")
+  lu.assertStrContains(usage_of(q.push, q, 1, { at = "noon" }), "push.at: expected")
+  lu.assertStrContains(usage_of(q.push, q, 1, { at = 2e9, delay = 1 }), "one of them")
+  lu.assertStrContains(usage_of(q.push, q, 1, { unique_for = 1 }), "needs unique")
+  lu.assertStrContains(usage_of(q.push, q, 1, { after = "x" }), "'after'")
+  lu.assertStrContains(usage_of(q.push, q, print), "no JSON form")
+  lu.assertStrContains(usage_of(q.handle, q, 1), "expected a function")
+  lu.assertStrContains(usage_of(queue.get, "x"), "expected the id")
+  lu.assertStrContains(usage_of(queue.wait, 7), "no job 7")
+  q:handle(function() end)
+  lu.assertStrContains(usage_of(q.handle, q, print), "has a handler already")
+  lu.assertStrContains(usage_of(jobrun.store, "mysql:x"), "expected sqlite:PATH")
+  lu.assertStrContains(usage_of(jobrun.store, "sqlite:x?fast"), "synchronous")
+  lu.assertStrContains(usage_of(jobrun.store, "sqlite:other"), "already")
+end
+
+for name, test in pairs(_G) do
+  if type(name) == "string" and name:find "^test_" then
+    _G[name] = function()
+      local ok, e = pcall(test)
+      require("jobrun.store").close()
+      if not ok then error(e, 0) end
+    end
+  end
+end
