@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { HEAD_BYTES = 256 * 1024 };
+
 /* ---- the library -------------------------------------------------------------------------------
  */
 
@@ -37,7 +39,12 @@ static void open_library(void) {
   JR_CURL_FUNCTIONS(X)
 #undef X
   library.why = "libcurl could not be started";
-  if (library.curl.global_init(JR_CURL_GLOBAL_ALL) == 0) library.why = NULL;
+  if (library.curl.global_init(JR_CURL_GLOBAL_ALL) != 0) return;
+  library.why = "libcurl is older than 7.85";
+  void *easy = library.curl.easy_init();
+  if (easy && library.curl.easy_setopt(easy, JR_CURLOPT_PROTOCOLS_STR, "http,https") == 0)
+    library.why = NULL;
+  library.curl.easy_cleanup(easy);
 }
 
 /* ---- the loop ----------------------------------------------------------------------------------
@@ -142,7 +149,8 @@ static size_t on_head(char *bytes, size_t size, size_t count, void *data) {
   jr_fetch *r = data;
   size_t len = size * count;
   if (len > 5 && memcmp(bytes, "HTTP/", 5) == 0) r->head.len = 0; /* one after a redirect */
-  if (r->head.len + len > 256 * 1024) return 0;
+  r->has_large_head = r->head.len + len > HEAD_BYTES;
+  if (r->has_large_head) return 0;
   jr_buf_add(&r->head, bytes, len);
   r->no_memory = r->head.failed;
   return r->no_memory ? 0 : len;
@@ -166,11 +174,14 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *data) {
   return r->no_memory ? 0 : len;
 }
 
+/* Going on calls on_body at once with what was held back, which may refuse it: libcurl then says so
+ * here and nowhere else. */
 void jr_fetch_taken(jr_fetch *r) {
   r->body.len = 0;
   if (!r->is_paused || !r->is_running) return;
   r->is_paused = false;
-  r->fetcher->curl->easy_pause(r->easy, 0);
+  int result = r->fetcher->curl->easy_pause(r->easy, 0);
+  if (result != 0) done(r, result);
 }
 
 /* ---- a request ---------------------------------------------------------------------------------
@@ -205,7 +216,7 @@ static int set_options(jr_fetch *r, const jr_fetch_options *o) {
   if (strcmp(o->method, "HEAD") == 0)
     SET(JR_CURLOPT_NOBODY, 1L);
   else if (o->body ? strcmp(o->method, "POST") != 0 : strcmp(o->method, "GET") != 0)
-    SET(JR_CURLOPT_CUSTOMREQUEST, o->method);
+    SET(JR_CURLOPT_CUSTOMREQUEST, o->method); /* would hold after a redirect, too: fetch.lua */
 #undef SET
   return bad ? UV_ENOMEM : 0;
 }

@@ -44,7 +44,7 @@ typedef struct jr_fetch {
   jr_buf head; /* of the last response, as it came */
   jr_buf body; /* all of it, or what nobody has taken yet */
   size_t max_body, received;
-  bool streams, is_running, is_done, is_paused, is_too_large, no_memory, has_body;
+  bool streams, is_running, is_done, is_paused, is_too_large, has_large_head, no_memory;
   int result; /* libcurl's code, when done */
   char error[256];
 } jr_fetch;

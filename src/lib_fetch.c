@@ -67,11 +67,17 @@ static void cancel(jr_wait *w) {
 static const jr_wait_ops fetch_ops = {.name = "http.fetch", .cancel = cancel};
 static const jr_wait_ops read_ops = {.name = "http body", .cancel = cancel};
 
+static const char *what_failed(const jr_fetch *r) {
+  if (r->no_memory) return "no_memory";
+  if (r->is_too_large) return "too_large";
+  return r->has_large_head ? "large_head" : "curl";
+}
+
 /* nil, what went wrong, libcurl's code, its text */
 static int push_failure(lua_State *L, const jr_fetch *r) {
   const char *text = *r->error ? r->error : r->fetcher->curl->easy_strerror(r->result);
   lua_pushnil(L);
-  lua_pushstring(L, r->no_memory ? "no_memory" : r->is_too_large ? "too_large" : "curl");
+  lua_pushstring(L, what_failed(r));
   lua_pushinteger(L, r->result);
   lua_pushstring(L, text);
   return 4;

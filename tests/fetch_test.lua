@@ -141,11 +141,20 @@ end
 function test_redirects_lead_to_http_alone()
   local head = "HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
   local where, _ <close> = say(head, true)
-  lu.assertEquals(failure(where).kind, "usage")
+  lu.assertEquals(failure(where).kind, "protocol")
+end
+
+function test_a_method_that_would_change_is_not_redirected()
+  app.put("/moved", function() return http.redirect "/hello" end)
+  app.post("/moved", function() return http.redirect "/hello" end)
+  lu.assertEquals(http.fetch({ url = base .. "/moved", method = "PUT", body = "" }).status, 303)
+  lu.assertEquals(http.fetch({ url = base .. "/moved", method = "POST" }).body, "hello")
+  lu.assertStrContains(failure({ url = base .. "/moved", method = "PUT", redirects = 1 }).message, "not followed")
 end
 
 function test_a_unix_socket_is_gone_through()
   lu.assertEquals(http.fetch({ url = "http://app/hello", socket = socket }).body, "hello")
+  lu.assertEquals(http.fetch({ url = "http://app/hello", socket = "unix:" .. socket }).body, "hello")
   lu.assertEquals(failure({ url = "http://app/hello", socket = socket .. ".no" }).kind, "refused")
 end
 
@@ -214,7 +223,49 @@ function test_failures_have_kinds_and_name_the_url()
   local mute, _ <close> = say("", true)
   lu.assertEquals(failure(mute).kind, "connection")
   local junk, _ <close> = say("SSH-2.0-server\r\n", true)
-  lu.assertEquals(failure(junk).kind, "usage")
+  lu.assertEquals(failure(junk).kind, "protocol")
+  local long, _ <close> = say("HTTP/1.1 200 OK\r\n" .. ("X: " .. ("y"):rep(1000) .. "\r\n"):rep(300), true)
+  lu.assertEquals(failure(long).kind, "limit")
+end
+
+function test_what_is_said_of_a_url_has_no_secrets()
+  local e = failure "http://user:secret@127.0.0.1:1/x?token=secret"
+  lu.assertEquals(e.url, "http://127.0.0.1:1/x")
+  lu.assertNotStrContains(tostring(e), "secret")
+end
+
+function test_a_streams_limit_holds_for_what_was_held_back()
+  local r = http.fetch { url = base .. "/big/100", stream = true, max_body = 300000 }
+  testing.wait_for(function() return r.handle end)
+  local n = 0
+  local ok, e = pcall(function()
+    for bytes in r:chunks() do
+      n = n + #bytes
+      sleep(0.005)
+    end
+  end)
+  r:close()
+  lu.assertFalse(ok)
+  lu.assertEquals(e.kind, "limit")
+  lu.assertTrue(n <= 300000)
+end
+
+function test_a_compressed_body_is_unpacked()
+  local packed = exec({ "sh", "-c", "printf hello | gzip -c | base64 -w0" }).stdout
+  local bytes = exec({ "sh", "-c", "printf %s '" .. packed .. "' | base64 -d" }).stdout
+  app.get("/packed", function() return http.response(200, bytes, { ["content-encoding"] = "gzip" }) end)
+  lu.assertEquals(http.fetch(base .. "/packed").body, "hello")
+end
+
+function test_a_request_ends_with_its_owner()
+  local ok, e = pcall(jobrun.scope, function()
+    spawn(http.fetch, base .. "/slow")
+    sleep(0.01)
+    error "the owner fails"
+  end)
+  lu.assertFalse(ok)
+  lu.assertStrContains(tostring(e), "the owner fails")
+  let_go()
 end
 
 function test_time_and_size_are_limited()

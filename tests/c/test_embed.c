@@ -1139,7 +1139,8 @@ static void test_the_log_of_a_host_has_its_own_lines_and_names_jobs(void **state
   (void)state;
   lines log;
   jobrun *rt = new_with(&log, NULL,
-                        "every(0.001).seconds.times(1).named('j')(function(run) run:log('a') end)");
+                        "local j j = every(1).hour.named('j')(function(run) run:log('a') "
+                        "j:cancel() end) j:run_now()");
   jobrun_log(rt, JOBRUN_LOG_WARN, "of the host");
   jobrun_log(rt, JOBRUN_LOG_DEBUG, "below the level");
   jobrun_log(rt, 17, "of no level");

@@ -1,7 +1,8 @@
 --- `http.fetch`: HTTP requests to elsewhere, by libcurl.
 ---
 --- A status is an answer, whatever it is; what raises is that none came: the kinds are "refused", "unknown_host",
---- "timeout", "tls", "redirects", "limit" and "connection".
+--- "timeout", "tls", "redirects", "protocol" (what answers is no HTTP), "limit" and "connection". What is said of a URL
+--- leaves out its password and its query, where secrets are.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -39,17 +40,29 @@ end
 
 -- What libcurl's codes mean (libcurl-errors(3)).
 local KINDS = {
-  [1] = "usage", [3] = "usage", [5] = "unknown_host", [6] = "unknown_host", [7] = "refused", [28] = "timeout",
-  [35] = "tls", [47] = "redirects", [51] = "tls", [53] = "tls", [54] = "tls", [58] = "tls", [59] = "tls", [60] = "tls",
-  [64] = "tls", [66] = "tls", [77] = "tls", [80] = "tls", [82] = "tls", [83] = "tls", [90] = "tls", [91] = "tls",
+  [1] = "protocol", [3] = "usage", [5] = "unknown_host", [6] = "unknown_host", [7] = "refused", [8] = "protocol",
+  [27] = "no_memory", [28] = "timeout", [35] = "tls", [47] = "redirects", [51] = "tls", [53] = "tls", [54] = "tls",
+  [58] = "tls", [59] = "tls", [60] = "tls", [61] = "protocol", [64] = "tls", [66] = "tls", [77] = "tls", [80] = "tls",
+  [82] = "tls", [83] = "tls", [90] = "tls", [91] = "tls",
 }
 
+local function public(address)
+  return (address:gsub("^(%a+://)[^/?#]*@", "%1"):gsub("[?#].*$", ""))
+end
+
+local LIMITS = {
+  too_large = function(request) return ("the body has more than %d bytes (max_body)"):format(request.max_body) end,
+  large_head = function() return "the head has more than 256 KB" end,
+}
+
+local RETRYABLE = { refused = true, unknown_host = true, timeout = true, connection = true }
+
 local function failure(request, what, code, text)
-  local kind = what == "curl" and (KINDS[code] or "connection") or what == "too_large" and "limit" or what
-  if what == "too_large" then text = ("the body has more than %d bytes (max_body)"):format(request.max_body) end
-  local e = err.new { kind = kind, op = "http.fetch", message = ("http.fetch %s: %s"):format(request.url, text) }
-  e.url, e.curl = request.url, what == "curl" and code or nil
-  e.retryable = kind == "refused" or kind == "unknown_host" or kind == "timeout" or kind == "connection"
+  local kind = what == "curl" and (KINDS[code] or "connection") or LIMITS[what] and "limit" or what
+  if LIMITS[what] then text = LIMITS[what](request) end
+  local where = public(request.url)
+  local e = err.new { kind = kind, op = "http.fetch", message = ("http.fetch %s: %s"):format(where, text) }
+  e.url, e.curl, e.retryable = where, what == "curl" and code or nil, RETRYABLE[kind] or false
   return e
 end
 
@@ -83,8 +96,8 @@ Fetched.__close = Fetched.close
 ---@field timeout? number|string for all of it; 30 s; of a stream none
 ---@field connect_timeout? number|string 10 s
 ---@field max_body? integer bytes of the response, 16 MiB; of a stream none
----@field redirects? integer that are followed, 5; 0: none
----@field socket? string path of a unix socket to go through
+---@field redirects? integer that are followed, 5, by GET, HEAD and POST; 0: none
+---@field socket? string path of a unix socket to go through; "unix:PATH" too
 ---@field stream? boolean the body is read with r:chunks()
 ---@field retry? jobrun.Retry|integer after what raises; not for POST and PATCH, which could be done twice
 
@@ -98,12 +111,13 @@ local OPTIONS = {
   timeout = "duration",
   connect_timeout = { type = "duration", default = 10 },
   max_body = { type = "integer", min = 0 },
-  redirects = { type = "integer", min = 0, default = 5 },
+  redirects = { type = "integer", min = 0 },
   socket = "string",
   stream = { type = "boolean", default = false },
   retry = "table|integer",
 }
 
+local REDIRECTED = { GET = true, HEAD = true, POST = true } -- which method the next one has is known of these
 local REPEATABLE = { GET = true, HEAD = true, PUT = true, DELETE = true, OPTIONS = true, TRACE = true }
 
 local function header_line(name, value)
@@ -143,6 +157,12 @@ local function read_options(options)
   end
   o.method = o.method or (o.body and "POST" or "GET")
   if not o.method:find "^%u+$" then check.fail("http.fetch: expected a method such as GET, got %s", check.show(o.method)) end
+  if o.method == "POST" then o.body = o.body or "" end
+  if o.redirects and o.redirects > 0 and not REDIRECTED[o.method] then
+    check.fail("http.fetch: redirects: those of a %s are not followed: look at r.headers.location", o.method)
+  end
+  o.redirects = o.redirects or (REDIRECTED[o.method] and 5 or 0)
+  o.socket = o.socket and (o.socket:match "^unix:(.+)$" or o.socket)
   if o.query then o.url = url.with_query(o.url, o.query) end
   if o.retry and not REPEATABLE[o.method] then
     check.fail("http.fetch: retry: a %s could be done twice; only repeatable methods are tried again", o.method)
@@ -159,7 +179,10 @@ local function perform(o)
     o.stream, o.lines)
   if not handle then error(err.new { kind = "not_found", op = "http.fetch", message = "http.fetch: " .. why }) end
   local status, headers, where, text = core.perform(handle)
-  if not status then error(failure(o, headers, where, text)) end
+  if not status then
+    core.close(handle)
+    error(failure(o, headers, where, text))
+  end
   local r = setmetatable({ status = status, headers = headers, url = where }, Fetched)
   if o.stream then
     r.handle, r.request = handle, o
