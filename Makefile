@@ -29,7 +29,7 @@ FLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARN) $(INCLUDES) -
 LIBRARIES = $(shell pkg-config --libs lua5.4 libuv sqlite3 2>/dev/null) -lpthread -lm
 LINK = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
-.PHONY: all run test test-asan test-tsan test-hard lint bench install deps deps-test help clean format
+.PHONY: all run test test-asan test-tsan test-hard torture lint bench install deps deps-test help clean format
 all: $(B)/jobrun $(B)/libjobrun.a $(B)/libjobrun.so.0 $(B)/jobrun.pc
 
 ## run: build, then run the main job (scripts/hello.lua: ticks, and a real encode)
@@ -57,6 +57,11 @@ test-tsan: deps-test
 test-hard: deps-test
 	@$(MAKE) --no-print-directory B=build-hard CFLAGS="-O1 -g -DJR_HARD -fsanitize=address,undefined" LDFLAGS="-fsanitize=address,undefined" all tests-built
 	@sh tests/run.sh build-hard
+
+## torture: kill -9 at 200 random moments; what was acknowledged must be there, once
+torture: deps-test
+	@$(MAKE) --no-print-directory all
+	@JOBRUN_BUILD=$(B) JOBRUN_ROUNDS=200 $(B)/jobrun -e 'require("jobrun.test").run_file(...)' tests/torture_test.lua
 
 ## lint: layers, formatting, luacheck
 lint:

@@ -147,10 +147,14 @@ local function report(run, state, e)
     state == DISCARDED and ", it was the last" or "", tostring(e))
 end
 
+local SIGNALS = { SIGHUP = 1, SIGINT = 2, SIGQUIT = 3, SIGILL = 4, SIGABRT = 6, SIGBUS = 7, SIGFPE = 8, SIGKILL = 9,
+  SIGSEGV = 11, SIGPIPE = 13, SIGTERM = 15, SIGXCPU = 24, SIGXFSZ = 25 }
+
+-- How the program ended whose failure it is.
 local function note_exit(run, e)
   if type(e) ~= "table" then return end
   run.exit_code = math.type(e.exit_code) == "integer" and e.exit_code or nil
-  run.signal = math.type(e.signal) == "integer" and e.signal or nil
+  run.signal = SIGNALS[e.signal]
 end
 
 -- ---- a run ---------------------------------------------------------------------------------------
