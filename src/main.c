@@ -17,6 +17,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <sqlite3.h>
 #include <uv.h>
 
 #include "jobrun.h"
@@ -449,6 +450,7 @@ static void open_standard_fds(void) {
 
 int main(int argc, char **argv) {
   open_standard_fds();
+  sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* figures nobody asks for, at a lock each */
   command c = {.opts = JOBRUN_OPTS_INIT};
   int status = parse(&c, argc, argv);
   if (status >= 0) return status ? status : check_output();

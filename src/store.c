@@ -29,7 +29,7 @@
 #include "sqlverbs.h"
 #include "status.h"
 
-enum { CHECKPOINT_PAGES = 4000, IDLE_MS = 1000 };
+enum { CHECKPOINT_PAGES = 4000, IDLE_MS = 1000, SPARES = 256, SPARE_BYTES = 4096 };
 
 struct jr_store {
   jr_trade trade;
@@ -43,7 +43,9 @@ struct jr_store {
   bool is_posted, sleeps;        /* under the lock */
   bool is_closing, has_thread;   /* loop */
   int64_t last_id;
-  uint32_t in_flight;
+  uint32_t in_flight, spare_count;
+  uint32_t owners;     /* each operation that is out, and the runtime until it was closed */
+  jr_store_op *spares; /* the loop's: operations that were freed, with their blocks */
   jr_store_opts opts;
   char path[1024];
   jr_sqlite c; /* the thread's */
@@ -51,20 +53,51 @@ struct jr_store {
 
 /* ---- operations ---------------------------------------------------------------------------- */
 
-jr_store_op *jr_store_op_new(jr_store *store, jr_verb verb) {
-  jr_store_op *op = jr_mem_shared_alloc(&store->rt->mem, sizeof *op);
+static void disown(jr_store *store);
+
+static jr_store_op *take_spare(jr_store *store) {
+  jr_store_op *op = store->spares;
   if (!op) return NULL;
-  *op = (jr_store_op){.store = store, .verb = verb};
-  jr_cells_init(&op->in, &store->rt->mem);
-  jr_cells_init(&op->out, &store->rt->mem);
+  store->spares = op->next;
+  store->spare_count--;
+  jr_cells_reset(&op->in);
+  jr_cells_reset(&op->out);
   return op;
 }
 
-void jr_store_op_free(jr_store_op *op) {
+jr_store_op *jr_store_op_new(jr_store *store, jr_verb verb) {
+  jr_store_op *op = take_spare(store);
+  if (!op) {
+    op = jr_mem_shared_alloc(&store->rt->mem, sizeof *op);
+    if (!op) return NULL;
+    *op = (jr_store_op){.store = store};
+    jr_cells_init(&op->in, &store->rt->mem);
+    jr_cells_init(&op->out, &store->rt->mem);
+  }
+  op->verb = verb;
+  op->status = 0;
+  store->owners++;
+  return op;
+}
+
+static void op_drop(jr_store_op *op) {
   jr_mem *mem = op->in.mem;
   jr_cells_fini(&op->in);
   jr_cells_fini(&op->out);
   jr_mem_shared_free(mem, op, sizeof *op);
+}
+
+/* Three of four allocations of an operation are saved, and these cross threads. */
+void jr_store_op_free(jr_store_op *op) {
+  jr_store *store = op->store;
+  if (store->spare_count >= SPARES || op->in.cap > SPARE_BYTES || op->out.cap > SPARE_BYTES) {
+    op_drop(op);
+  } else {
+    op->next = store->spares;
+    store->spares = op;
+    store->spare_count++;
+  }
+  disown(store);
 }
 
 int jr_verb_from(const char *name) {
@@ -252,12 +285,19 @@ static void join(jr_store *store) {
   store->has_thread = false;
 }
 
+/* Tasks may hold answers beyond the end of the store. */
+static void disown(jr_store *store) {
+  if (--store->owners > 0) return;
+  for (jr_store_op *op; (op = take_spare(store));) op_drop(op);
+  jr_mem_free(&store->rt->mem, store, sizeof *store);
+}
+
 static void store_free(jr_store *store) {
   join(store);
   jr_list_remove(&store->trade.link);
   uv_mutex_destroy(&store->lock);
   uv_cond_destroy(&store->wake);
-  jr_mem_free(&store->rt->mem, store, sizeof *store);
+  disown(store);
 }
 
 static void complete_all(jr_store *store) {
@@ -308,6 +348,7 @@ int jr_store_new(jobrun *rt, const jr_store_opts *opts, jr_store **out) {
   jr_store *store = jr_mem_zalloc(&rt->mem, sizeof *store);
   if (!store) return UV_ENOMEM;
   *store = (jr_store){.rt = rt,
+                      .owners = 1,
                       .opts = *opts,
                       .post.fn = on_answers,
                       .trade = {.settle = settle, .free = free_trade}};

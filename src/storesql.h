@@ -81,6 +81,7 @@
 
 #define JR_SQL_QUERIES(X) \
   X(JOB, "job", "SELECT * FROM jr_job WHERE id = ?1") \
+  X(END, "end", "SELECT state, result, error, queue FROM jr_job WHERE id = ?1") \
   X(JOBS, "jobs", "SELECT id, queue, kind, state, priority, run_at, attempt, max_attempts, fence, args, error, reason, cancel_at, created_at, started_at, " \
     "finished_at FROM jr_job WHERE (?1 IS NULL OR queue = ?1) AND (?2 IS NULL OR state = ?2) ORDER BY id DESC LIMIT ?3") \
   X(RUNS, "runs", "SELECT r.*, j.queue, j.args FROM (" JR_SQL_ALL_RUNS ") AS r LEFT JOIN jr_job AS j ON j.id = r.job " \

@@ -17,7 +17,7 @@ end
 local CHILD <const> = [[
 file=$0.$JOBRUN_JOB
 old=$(cat "$file" 2>/dev/null)
-[ -n "$old" ] && [ -d "/proc/$old" ] && grep -qz "^JOBRUN_JOB=$JOBRUN_JOB$" "/proc/$old/environ" && echo "overlap $JOBRUN_JOB" >> "$0"
+if [ -n "$old" ] && grep -qsz "^JOBRUN_JOB=$JOBRUN_JOB$" "/proc/$old/environ"; then echo "overlap $JOBRUN_JOB" >> "$0"; fi
 echo $$ > "$file"
 sleep 0.03]]
 

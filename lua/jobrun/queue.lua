@@ -151,9 +151,9 @@ end
 function Queue:push(args, options)
   local text = args == nil and "null" or json.encode(args)
   local db = store.current()
-  local id, _, state, due
+  local id, is_new, state, due
   if options == nil then
-    id, _, state = db:call(core.enqueue, db:id(), self.name, "job", 0, nil, consumer.default_retry.n, nil, text, "{}",
+    id, is_new, state = db:call(core.enqueue, db:id(), self.name, "job", 0, nil, consumer.default_retry.n, nil, text, "{}",
       nil, nil)
   else
     local o = check.options("push", options, PUSH_OPTIONS)
@@ -162,10 +162,11 @@ function Queue:push(args, options)
     if o.unique_for and not o.unique then check.fail "push: unique_for needs unique" end
     local key = o.unique and ("%d:%s:%s"):format(#self.name, self.name, o.unique)
     local until_ms = o.unique_for and math.floor((task.now() + o.unique_for) * 1000)
-    id, _, state = db:call(core.enqueue, db:id(), self.name, "job", o.priority, due,
+    id, is_new, state = db:call(core.enqueue, db:id(), self.name, "job", o.priority, due,
       (policy or consumer.default_retry).n, ms(o.timeout), text, opts_of(policy, o), key, until_ms,
       table.unpack(needs_of(o.after)))
   end
+  if is_new == 1 then waiters.note_open(id) end
   if state == 1 then consumer.ring(self.name) end
   if state == 0 then timer.note(due) end
   return id
@@ -208,12 +209,11 @@ function M.get(id)
     finished_at = seconds(row.finished_at) }
 end
 
-local ENDED = { completed = true, discarded = true, cancelled = true }
-
-local function result_of(job)
-  if job.state == "completed" then return job.result end
-  error(err.new { kind = job.state == "discarded" and "job_failed" or "job_cancelled", op = "queue.wait", job = job.id,
-    message = ("job %d of queue '%s' was %s: %s"):format(job.id, job.queue, job.state, job.error or "no reason") })
+local function result_of(id, row)
+  local state = STATES[row.state]
+  if state == "completed" then return decode(row.result) end
+  error(err.new { kind = state == "discarded" and "job_failed" or "job_cancelled", op = "queue.wait", job = id,
+    message = ("job %d of queue '%s' was %s: %s"):format(id, row.queue, state, row.error or "no reason") })
 end
 
 ---Waits for a job's end and gives its result. Raises kind "job_failed" where it was discarded, "job_cancelled", and
@@ -226,11 +226,14 @@ function M.wait(id, timeout)
   local give_up = timeout and task.monotonic() + check.duration(timeout, "queue.wait")
   local place <close> = waiters.enter(id)
   while true do
-    local job = M.get(id)
-    if not job then check.fail("queue.wait: there is no job %d", id) end
-    if ENDED[job.state] then return result_of(job) end
+    local row = place.row
+    if not row and not waiters.is_open(id) then
+      row = store.current():call(core.query, "end", id)[1]
+      if not row then check.fail("queue.wait: there is no job %d", id) end
+    end
+    if row and consumer.has_ended(row.state) then return result_of(id, row) end
     if not place:wait(give_up and math.max(give_up - task.monotonic(), 0)) then
-      error(err.new { kind = "timeout", op = "queue.wait", message = ("queue.wait: job %d is %s"):format(id, job.state) })
+      error(err.new { kind = "timeout", op = "queue.wait", message = ("queue.wait: job %d has not ended"):format(id) })
     end
   end
 end
@@ -302,6 +305,7 @@ M.stop = consumer.stop
 ---Ends all queues; what runs is cancelled and given back. (suspends)
 function M.close()
   consumer.close()
+  waiters.forget()
   queues = {}
 end
 

@@ -114,7 +114,7 @@ local function has_ended(state)
 end
 M.has_ended = has_ended
 
-local function after_finish(run, when, state, rows)
+local function after_finish(run, when, result, text, state, rows)
   if state == nil then
     run.lost = true
     log.warn("%s %d: this run (attempt %d) had been taken away: what it did counts for nothing", run.queue, run.id,
@@ -123,7 +123,7 @@ local function after_finish(run, when, state, rows)
   end
   if state == RETRYABLE then timer.note(when) end
   if state == AVAILABLE and not M.is_stopping then M.ring(run.queue) end
-  if has_ended(state) then waiters.wake(run.id) end
+  if has_ended(state) then waiters.wake(run.id, { state = state, result = result, error = text, queue = run.queue }) end
   tell_others(rows)
 end
 
@@ -138,7 +138,7 @@ local function conclude(run, state, when, given_back, result, text, outcome, nex
     log.error("%s %d: how this run ended could not be written down: %s", run.queue, run.id, tostring(finished[2]))
     return
   end
-  after_finish(run, when, finished[2], finished[3])
+  after_finish(run, when, result, text, finished[2], finished[3])
 end
 
 local function report(run, state, e)
