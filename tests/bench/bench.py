@@ -126,6 +126,33 @@ class Programs:
         """Ways to follow ffmpeg: by its report (jobrun, tail, libuv) and by its stderr."""
         return {label: self.with_args(label, bench, *command) for label in labels}
 
+    def servers(self, route):
+        """HTTP servers, each under wrk."""
+        def have(module):
+            probe = f"import {module.replace(' ', ', ')}"
+            return subprocess.run(["/usr/bin/python3", "-c", probe], stderr=subprocess.DEVNULL).returncode == 0
+
+        nginx = f"{self.scratch}/nginx.conf"
+        with open(nginx, "w") as conf:
+            conf.write(f"worker_processes 1; daemon off; pid {self.scratch}/nginx.pid; error_log /dev/null;\n"
+                       "events {}\nhttp { access_log off; keepalive_requests 100000000; default_type text/plain;\n"
+                       "server { listen 127.0.0.1:PORT; location / { return 200 'Hello, World!'; } } }\n")
+        jobrun = self.peers["jobrun"]
+        rows = {
+            "jobrun": [os.path.abspath(jobrun[0]), "app.lua", "PORT"] if isinstance(jobrun, list) else jobrun,
+            "node": ["node", "server.js", "PORT"] if shutil.which("node") else "not installed: apt-get install nodejs",
+            "FastAPI": ["/usr/bin/python3", "-m", "uvicorn", "app_fastapi:app", "--port", "PORT", "--no-access-log",
+                        "--loop", "uvloop", "--http", "httptools"] if have("fastapi uvicorn uvloop httptools")
+                       else "not installed: apt-get install python3-fastapi python3-uvicorn python3-uvloop python3-httptools",
+        }
+        if route == "hello":
+            rows["nginx"] = (["sh", "-c", f"sed s/P''ORT/$0/ {nginx} > {nginx}.on && exec nginx -c {nginx}.on", "PORT"]
+                             if shutil.which("nginx") else "not installed: apt-get install nginx-light")
+        if shutil.which("wrk") is None:
+            return {label: "needs wrk: apt-get install wrk" for label in rows}
+        serve = [sys.executable, f"{HERE}/serve.py", route]
+        return {label: serve + row if isinstance(row, list) else row for label, row in rows.items()}
+
     def stand_ins(self):
         bare = [f"{self.tools}/stamps"]
         return {"bare stand-in": bare, **self.followers("storm", *bare)}
@@ -204,6 +231,15 @@ def make_benches(p):
         Bench("route", [less("hello", "HTTP: a text, without the socket", "us"),
                         less("json", "HTTP: a checked JSON body, without the socket", "us", 9.2)],
               p.rows("route", 30000, "jobrun")),
+        Bench("http_hello", [less("request_us", "HTTP hello: server CPU a request", "us", 8.0),
+                             more("per_s", "HTTP hello: requests a second", "", (4, "FastAPI")),
+                             less("p99_us", "HTTP hello: p99 of 64 connections", "us", 2000),
+                             less("server_mb", "HTTP hello: memory of the server", "MB")],
+              p.servers("hello")),
+        Bench("http_json", [less("request_us", "HTTP JSON: server CPU a request", "us"),
+                            more("per_s", "HTTP JSON: requests a second", "", (4, "FastAPI")),
+                            less("p99_us", "HTTP JSON: p99 of 64 connections", "us", 2000)],
+              p.servers("json")),
         Bench("wrap", [less("over_ms", "added to a stand-in that ends at once", "ms", 10)],
               p.stand_ins(), rounds=4, over="bare stand-in", env={"STAMPS_N": "1"}),
     ]

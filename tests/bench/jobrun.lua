@@ -268,7 +268,7 @@ function benches.route(n)
     local headers = { host = "bench", ["content-type"] = "application/json" }
     local begun = os.clock()
     for i = 1, n do
-      http.instance:respond { method = method, target = target, headers = headers, body = body }
+      http.instance:respond { method = method, target = target, headers = headers, raw_body = body }
       if i % 100 == 0 then jobrun.yield() end
     end
     return (os.clock() - begun) / n * 1e6

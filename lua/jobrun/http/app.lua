@@ -171,7 +171,8 @@ end
 
 ---The response to a request: `status`, `fields` {name, value, name, value, …}, and `body`, `stream` or neither; never an
 ---error but that of a cancelled task. The caller writes it. (suspends)
----@param raw {method: string, target: string, headers: table<string, string>, body: string?, remote: string?}
+---@param raw {method: string, target: string, headers: table<string, string>, raw_body: string?, remote: string?} it becomes
+---  the request
 ---@return jobrun.http.Response
 ---@return jobrun.http.Request
 function App:respond(raw)

@@ -78,7 +78,7 @@ function Client:request(method, target, options)
     body = json.encode(o.json)
     headers["content-type"] = headers["content-type"] or "application/json"
   end
-  local raw = { method = method, target = target_of(target, o.query), headers = headers, body = body, remote = "test" }
+  local raw = { method = method, target = target_of(target, o.query), headers = headers, raw_body = body, remote = "test" }
   return task.spawn(ask, self.app, raw, o.pieces):await()
 end
 

@@ -49,14 +49,14 @@ local meta = {
   end,
 }
 
----@param raw {method: string, target: string, headers: table<string, string>, body: string?, remote: string?}
+---Makes a request of `raw`, which it becomes.
+---@param raw {method: string, target: string, headers: table<string, string>, raw_body: string?, remote: string?}
 function M.new(raw)
   local target = raw.target
   local mark = target:find("?", 1, true)
-  return setmetatable({
-    method = raw.method, target = target, path = mark and target:sub(1, mark - 1) or target, headers = raw.headers,
-    raw_body = raw.body or "", remote = raw.remote,
-  }, meta)
+  raw.path = mark and target:sub(1, mark - 1) or target
+  raw.raw_body = raw.raw_body or ""
+  return setmetatable(raw, meta)
 end
 
 ---The body as JSON. What is malformed ends the request with 422, as a declared body does.

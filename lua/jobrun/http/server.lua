@@ -48,7 +48,7 @@ local function answer(x, id, method, target, headers, body, remote)
   if not started and not site.is_background then gate:wait() end
   local begin = site.log and host.monotonic()
   local r, req = site.app:respond {
-    method = method, target = target, headers = headers, body = body, remote = remote,
+    method = method, target = target, headers = headers, raw_body = body, remote = remote,
   }
   if not r.stream then core.reply(x, r.status, r.fields, r.body) end
   local sent = r.stream and send_stream(x, r) or #(r.body or "")
