@@ -53,6 +53,7 @@ static const char help[] =
     "  --token-file=PATH      its token; or JOBRUN_TOKEN in the environment (needed where others can reach it)\n"
     "  --allow-host=NAME      a further name it may be called by\n"
     "  --store=URL            keep jobs in sqlite:PATH (default $JOBRUN_STORE)\n"
+    "  --watch                run the script anew when it, or a Lua file in its folder or below, changes\n"
     "  --memory-limit=MIB     memory for the script; beyond it Lua raises \"not enough memory\" (none)\n"
     "  --                     ends the options\n"
     "\n"
@@ -91,7 +92,7 @@ typedef struct command {
   const char *script, *code, *module;
   words listen, allowed_hosts; /* of the control API */
   const char *token_file;
-  bool read_only;
+  bool read_only, watches;
   int argc;
   char **argv;
   jobrun_opts opts;
@@ -200,6 +201,10 @@ static int parse_option(command *c, const char *option) {
     c->read_only = true;
     return *value ? usage("--read-only takes no value, got '%s'", value) : 0;
   }
+  if (IS("--watch")) {
+    c->watches = true;
+    return *value ? usage("--watch takes no value, got '%s'", value) : 0;
+  }
   if (IS("--stall")) {
     if (!parse_number(value, &number)) return usage("--stall: expected seconds, got '%s'", value);
     c->opts.stall_ns = (int64_t)(number * 1e9);
@@ -269,6 +274,39 @@ static int parse(command *c, int argc, char **argv) {
   c->argc = argc - i;
   c->argv = argv + i;
   return -1;
+}
+
+/* ---- watching ------------------------------------------------------------------------------- */
+
+enum { WATCH_FORCE = 30 }; /* seconds beside the script's grace; more than cli/watch.lua waits */
+
+/* Instead of the script, jobrun.cli.watch runs, which starts it in a process of its own with the
+ * same command line less --watch: (script, grace, …). The options that are about a script are that
+ * process's. 0, or an exit status. */
+static int watch_instead(command *c, int argc, char **argv) {
+  static char grace[32];
+  static const char *list[256];
+  int n = 0;
+  if (!c->script || c->module || strcmp(c->script, "-") == 0)
+    return usage("--watch needs a script that is a file");
+  if (argc > (int)(sizeof list / sizeof *list)) return usage("--watch: too many arguments");
+  double grace_s = c->opts.grace_s < 0 ? 10 : c->opts.grace_s;
+  snprintf(grace, sizeof grace, "%g", grace_s);
+  list[n++] = c->script;
+  list[n++] = grace;
+  bool is_option = true;
+  for (int i = 1; i < argc; i++) {
+    if (argv[i] == c->script) is_option = false;
+    if (!is_option || strcmp(argv[i], "--watch") != 0) list[n++] = argv[i];
+  }
+  c->argc = n;
+  c->argv = (char **)(uintptr_t)list;
+  c->module = "jobrun.cli.watch";
+  c->listen.len = 0;
+  c->opts.flags = 0;
+  c->opts.memory_limit = 0;
+  c->opts.grace_s = grace_s + WATCH_FORCE;
+  return 0;
 }
 
 /* ---- signals ------------------------------------------------------------------------------- */
@@ -454,6 +492,7 @@ int main(int argc, char **argv) {
   command c = {.opts = JOBRUN_OPTS_INIT};
   int status = parse(&c, argc, argv);
   if (status >= 0) return status ? status : check_output();
+  if (c.watches && (status = watch_instead(&c, argc, argv)) != 0) return status;
   setvbuf(stdout, NULL, _IOLBF, 0);
   c.opts.flags |= c.module ? JOBRUN_WATCHDOG : JOBRUN_WATCHDOG | JOBRUN_SERVICE;
   jobrun *rt;
