@@ -416,6 +416,25 @@ int jr_job_add(jr_jobs *jobs, jr_job *job, int64_t period_ns) {
   return 0;
 }
 
+/* Its past is that of the job's first declaration. One that begins in the future has none. */
+static void restore_rule(jr_rule *rule, int64_t anchor_ns, int64_t now, bool has_from) {
+  if (rule->from_ns > now) return;
+  if (anchor_ns < rule->from_ns) rule->from_ns = anchor_ns;
+  if (!has_from) jr_rule_anchor(rule, anchor_ns, false);
+}
+
+int jr_job_restore(jr_job *job, int64_t anchor_ns, int64_t last_ns, bool has_from) {
+  if (job->state != JR_JOB_ACTIVE || job->policy->from_end || job->policy->spread_ns) return 0;
+  int64_t now = jr_job_now(job);
+  if (job->when.rule) restore_rule(job->policy->rule, anchor_ns, now, has_from);
+  if (!job->when.rule && !has_from) job->when.start_ns = jr_plan_instant(job, anchor_ns);
+  if (!last_ns && job->due_ns <= now) return 0; /* its first run is due at once */
+  job->grid_ns = last_ns ? jr_plan_instant(job, last_ns) : now;
+  jr_plan_next(job, job->grid_ns);
+  if (job->due_ns == JR_NEVER) end_without_run(job);
+  return job->due_ns != JR_NEVER && !job->due_place ? arm(job) : 0;
+}
+
 int jr_job_pause(jr_job *job) {
   if (job->state >= JR_JOB_DONE) return JR_EUSAGE;
   if (job->state == JR_JOB_PAUSED) return 0;

@@ -203,6 +203,12 @@ int jr_job_add(jr_jobs *jobs, jr_job *job, int64_t period_ns);
 /* No further run. One that goes on ends by itself. A job that has ended is left alone. */
 void jr_job_cancel(jr_job *job);
 
+/* What a store knows of a job that was just added, as instants of the wall clock: when it was first
+ * declared, where its rule begins to count (unless it `has_from`, a beginning of its own), and the
+ * last due time that was had. The next one is that behind it, even if that has passed: then the job
+ * catches up. last_ns 0: from now on. 0 or UV_ENOMEM. */
+int jr_job_restore(jr_job *job, int64_t anchor_ns, int64_t last_ns, bool has_from);
+
 /* A paused job has no due times, none are counted as missed, and it does not keep the script
  * alive; `resume` takes up the grid where it stands. 0, JR_EUSAGE for a job that has ended, or
  * UV_ENOMEM. */

@@ -330,6 +330,14 @@ static int jobs_zone(lua_State *L) {
   return 2;
 }
 
+/* restore(job, anchor_ns, last_ns, has_from): see jr_job_restore */
+static int jobs_restore(lua_State *L) {
+  jr_job *job = jr_job_check(L, 1);
+  int status =
+      jr_job_restore(job, luaL_checkinteger(L, 2), luaL_checkinteger(L, 3), lua_toboolean(L, 4));
+  return status < 0 ? jr_raise_status(L, "store", status) : 0;
+}
+
 /* ---- the module ---------------------------------------------------------------------------- */
 
 static void open_trade(lua_State *L) {
@@ -358,6 +366,7 @@ int jr_open_jobs(lua_State *L) {
                                        {"hold", jobs_hold},
                                        {"upcoming", jobs_upcoming},
                                        {"zone", jobs_zone},
+                                       {"restore", jobs_restore},
                                        {"on", jobs_on},
                                        {"batch", jr_batch_new},
                                        {"start", jr_batch_start},

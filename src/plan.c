@@ -48,6 +48,10 @@ int64_t jr_plan_wall(const jr_job *job, int64_t instant) {
   return job->when.rule || instant == JR_NEVER ? instant : minus(instant, -distance(job));
 }
 
+int64_t jr_plan_instant(const jr_job *job, int64_t wall_ns) {
+  return job->when.rule ? wall_ns : minus(wall_ns, distance(job));
+}
+
 /* splitmix64. Each runtime has its own state; under the virtual clock it starts with the same
  * number, so a test sees the same draws each time. */
 int64_t jr_plan_draw(jr_jobs *jobs, int64_t bound) {

@@ -26,7 +26,8 @@ bool jr_plan_step(jr_job *job, int64_t by_ns);
 /* A random number from 0 to `bound`. */
 int64_t jr_plan_draw(jr_jobs *jobs, int64_t bound);
 
-/* The wall time of an instant. */
+/* The wall time of an instant, and the instant of a wall time. */
 int64_t jr_plan_wall(const jr_job *job, int64_t instant);
+int64_t jr_plan_instant(const jr_job *job, int64_t wall_ns);
 
 #endif

@@ -60,18 +60,11 @@ static int declare(jr_verb_call *v) {
   bool is_same = status == 1 && (size_t)sqlite3_column_bytes(s, 0) == hash.len &&
                  memcmp(sqlite3_column_blob(s, 0), hash.text, hash.len) == 0;
   jr_cells_add_integer(v->out, !is_same);
-  if (is_same) {
-    jr_cells row = {.mem = v->out->mem};
-    jr_sqlite_add_columns(s, 3, &row);
-    size_t at = 0;
-    jr_cells_next(&row, &at, &skipped);
-    for (jr_cell cell; jr_cells_next(&row, &at, &cell);) {
-      if (cell.type == JR_CELL_INTEGER)
-        jr_cells_add_integer(v->out, cell.integer);
-      else
-        jr_cells_add_null(v->out);
-    }
-    jr_cells_fini(&row);
+  for (int i = 1; is_same && i <= 3; i++) {
+    if (sqlite3_column_type(s, i) == SQLITE_NULL)
+      jr_cells_add_null(v->out);
+    else
+      jr_cells_add_integer(v->out, sqlite3_column_int64(s, i));
   }
   if (status == 1) sqlite3_reset(s);
   return is_same ? plain(v, JR_SQL_SEE_SCHEDULE, 1, 0, WITH_NOW)
@@ -83,7 +76,22 @@ static int sweep(jr_verb_call *v) {
 }
 
 static int tick(jr_verb_call *v) {
-  return counted(v, JR_SQL_TICK, 3, 0);
+  size_t at = v->at;
+  jr_cell name, tick_at;
+  int status = counted(v, JR_SQL_TICK, 3, 0);
+  if (status < 0 || sqlite3_changes(v->c->db) == 0) return status;
+  jr_cells_next(v->in, &at, &name);
+  jr_cells_next(v->in, &at, &tick_at);
+  sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_TICK_JOB);
+  if (!s) return v->c->status;
+  jr_sqlite_bind(s, 1, 3, (int64_t[]){jr_verb_integer(v), tick_at.integer, v->c->node});
+  sqlite3_bind_text64(s, 4, name.text, name.len, SQLITE_STATIC, SQLITE_UTF8);
+  sqlite3_bind_int64(s, 5, v->now);
+  return jr_sqlite_finish(v->c, s);
+}
+
+static int restart(jr_verb_call *v) {
+  return plain(v, JR_SQL_RESTART, 1, 1, WITH_NODE | WITH_NOW);
 }
 
 static int pause_queue(jr_verb_call *v) {
@@ -163,6 +171,7 @@ int jr_sqlite_do(jr_sqlite *c, jr_verb verb, const jr_cells *in, jr_cells *out) 
       [JR_VERB_DECLARE] = declare,
       [JR_VERB_SWEEP] = sweep,
       [JR_VERB_TICK] = tick,
+      [JR_VERB_RESTART] = restart,
       [JR_VERB_CANCEL] = jr_sqljob_cancel,
       [JR_VERB_RETRY] = jr_sqljob_retry,
       [JR_VERB_PAUSE] = pause_queue,

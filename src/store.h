@@ -36,11 +36,12 @@
  * BEAT     → beat?: the sign of life of this node; null = its row is gone.
  * LOST     → {id fence}: what other nodes left running
  * RESCUE   → {id queue state attempt}: takes all of that away from them.
- * DECLARE  name spec tz hash catchup catchup_max? overlap → is_new last_at? paused_at?: a schedule
- *          as it is declared now; is_new: it was not there, or was another one.
+ * DECLARE  name spec tz hash catchup catchup_max? overlap → is_new anchor_at? last_at? paused_at?:
+ *          a schedule as it is declared now; is_new: it was not there, or was another one.
  * SWEEP    → {name}: schedules nobody has declared since this node came are paused.
- * TICK     name tick_at next_at? → is_mine: compares and sets the last tick; false = it was taken,
- *          or a later one.
+ * TICK     name tick_at next_at? id → is_mine: compares and sets the last tick; 0 = it was taken, or
+ *          a later one. Then the job `id` runs here, and is to be finished (fence 1).
+ * RESTART  id → fence?: a tick's job that failed runs once more; null = it may not.
  * CANCEL   id → state?, {queue id state}: the state it was in, null = there is none.
  * RETRY    id → state? queue: the same; one that has ended or waits becomes available.
  * PAUSE    queue paused_at? → was_changed: null = resumes.
@@ -58,6 +59,7 @@
   X(DECLARE, "declare")                                                                            \
   X(SWEEP, "sweep")                                                                                \
   X(TICK, "tick")                                                                                  \
+  X(RESTART, "restart")                                                                            \
   X(CANCEL, "cancel")                                                                              \
   X(RETRY, "retry")                                                                                \
   X(PAUSE, "pause")                                                                                \

@@ -54,7 +54,7 @@
     "error = 'the process that ran it ended without finishing it', " \
     "ukey = CASE WHEN (cancel_at IS NOT NULL OR attempt >= max_attempts) AND coalesce(ukey_until, 0) <= ?2 THEN NULL ELSE ukey END " \
     "WHERE state = 2 AND owner <> ?1 RETURNING id, queue, state, attempt") \
-  X(SCHEDULE, "SELECT def_hash, last_at, paused_at FROM jr_schedule WHERE name = ?1") \
+  X(SCHEDULE, "SELECT def_hash, anchor_at, last_at, paused_at FROM jr_schedule WHERE name = ?1") \
   X(ADD_SCHEDULE, "INSERT INTO jr_schedule(name, spec, tz, def_hash, catchup, catchup_max, overlap, anchor_at, queue, kind, args, opts, seen_at) " \
     "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, '', 'schedule', '[]', '{}', ?8) ON CONFLICT(name) DO UPDATE SET spec = excluded.spec, " \
     "tz = excluded.tz, def_hash = excluded.def_hash, catchup = excluded.catchup, catchup_max = excluded.catchup_max, overlap = excluded.overlap, " \
@@ -62,6 +62,10 @@
   X(SEE_SCHEDULE, "UPDATE jr_schedule SET seen_at = ?2, paused_at = CASE WHEN paused_at = -1 THEN NULL ELSE paused_at END WHERE name = ?1") \
   X(SWEEP, "UPDATE jr_schedule SET paused_at = -1 WHERE seen_at < ?1 AND paused_at IS NULL RETURNING name") \
   X(TICK, "UPDATE jr_schedule SET last_at = ?2, next_at = ?3 WHERE name = ?1 AND (last_at IS NULL OR last_at < ?2)") \
+  X(TICK_JOB, "INSERT INTO jr_job(id, queue, kind, state, run_at, attempt, max_attempts, fence, owner, args, sched, tick_at, created_at, started_at) " \
+    "VALUES(?1, '', 'schedule', 2, ?2, 1, 1, 1, ?3, 'null', ?4, ?2, ?5, ?5)") \
+  X(RESTART, "UPDATE jr_job SET state = 2, owner = ?1, fence = fence + 1, attempt = attempt + 1, reason = 1, started_at = ?3, finished_at = NULL " \
+    "WHERE id = ?2 AND state = 5 RETURNING fence") \
   X(CANCEL, "UPDATE jr_job SET state = 6, finished_at = ?2, error = 'cancelled', " \
     "ukey = CASE WHEN coalesce(ukey_until, 0) <= ?2 THEN NULL ELSE ukey END WHERE id = ?1 AND state IN (0, 1, 3, 7)") \
   X(ASK_CANCEL, "UPDATE jr_job SET cancel_at = ?2 WHERE id = ?1 AND state = 2") \

@@ -264,22 +264,43 @@ function tests.a_job_is_retried_by_hand(db)
   lu.assertEquals(db:get(id).state, COMPLETED)
 end
 
+local function declare(db, name, hash)
+  return db:declare(name, "spec", "UTC", hash or "hash", 1, nil, 0)
+end
+
 function tests.a_tick_is_had_once_and_never_goes_back(db)
-  lu.assertEquals({ db:declare("nightly", "spec", "UTC", "hash", 1, nil, 0) }, { 1 })
-  lu.assertEquals(db:tick("nightly", 1000, 2000), 1)
-  lu.assertEquals(db:tick("nightly", 1000, 2000), 0)
-  lu.assertEquals(db:tick("nightly", 500, 2000), 0)
-  lu.assertEquals({ db:declare("nightly", "spec", "UTC", "hash", 1, nil, 0) }, { 0, 1000 })
-  lu.assertEquals({ db:declare("nightly", "other", "UTC", "hash2", 1, nil, 0) }, { 1 })
+  local anchor = now_ms()
+  lu.assertEquals({ declare(db, "nightly") }, { 1 })
+  local id = db.core:id()
+  lu.assertEquals(db:tick("nightly", 1000, 2000, id), 1)
+  lu.assertEquals(db:tick("nightly", 1000, 2000, db.core:id()), 0)
+  lu.assertEquals(db:tick("nightly", 500, 2000, db.core:id()), 0)
+  lu.assertEquals({ declare(db, "nightly") }, { 0, anchor, 1000 })
+  lu.assertEquals({ declare(db, "nightly", "other") }, { 1 })
+  lu.assertEquals(#db:query("jobs", nil, nil, 10), 1)
+end
+
+function tests.a_tick_is_a_job_with_runs(db)
+  declare(db, "nightly")
+  local id = db.core:id()
+  db:tick("nightly", now_ms(), nil, id)
+  local job = { id = id, attempt = 1, fence = 1, reason = 0, started_at = now_ms() }
+  lu.assertEquals(db:get(id).state, RUNNING)
+  lu.assertEquals(db:stop(job, DISCARDED, { error = "boom" }), DISCARDED)
+  lu.assertEquals(db:restart(id), 2)
+  lu.assertNil((db:restart(id)))
+  lu.assertEquals(db:stop({ id = id, attempt = 2, fence = 2, reason = 1, started_at = now_ms() }, COMPLETED), COMPLETED)
+  lu.assertEquals(#db:runs_of(id), 2)
 end
 
 function tests.a_schedule_nobody_declares_is_paused_until_somebody_does(db)
-  db:declare("old", "spec", "UTC", "hash", 1, nil, 0)
+  local began = now_ms()
+  declare(db, "old")
   jobrun.sleep(1)
-  db:declare("new", "spec", "UTC", "hash", 1, nil, 0)
+  declare(db, "new")
   lu.assertEquals({ db:sweep(now_ms()) }, { { { "old" } } })
   lu.assertEquals({ db:sweep(now_ms()) }, {})
-  lu.assertEquals({ db:declare("old", "spec", "UTC", "hash", 1, nil, 0) }, { 0, nil, -1 })
+  lu.assertEquals({ declare(db, "old") }, { 0, began, nil, -1 })
   jobrun.sleep(1)
   lu.assertEquals({ db:sweep(now_ms()) }, { { { "old" }, { "new" } } })
 end

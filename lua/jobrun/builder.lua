@@ -409,12 +409,18 @@ local function made_name(b, said)
   return phrases[text] > 1 and ("%s #%d"):format(text, phrases[text]) or text
 end
 
+-- Loaded by the first job that has a name.
+local function schedule()
+  return require "jobrun.schedule"
+end
+
 local function add_with(b, said, fn, ...)
   if type(fn) ~= "function" then return nil end
   local name = said.named
   if name then check_name(b, name) end
   local policy = policy_of(b, said, rule_of(b, said))
   if said.limit then fn = limited(said.limit, fn) end
+  if name then fn = schedule().wrap(name, fn) end
   local text = name or made_name(b, said)
   local job
   if text then
@@ -423,7 +429,10 @@ local function add_with(b, said, fn, ...)
     job = add(b[SOURCE], b[LINE], b[UNIT], b[PERIOD], policy, said.tag, fn, ...)
   end
   if job == false then refuse(b, " would never run: no time is left that it allows") end
-  if name then named[name] = job end
+  if name then
+    named[name] = job
+    schedule().declare(job, name, said, { b[N], b[WORD], b[PERIOD] })
+  end
   return job
 end
 

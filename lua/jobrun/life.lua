@@ -19,6 +19,8 @@ local function after_loading()
   M.loaded = true
   if used "every" then require("jobrun.jobs").check_complete() end
   if used "http" then require("jobrun.http").instance:check_served() end
+  if used "store" or used "queue" or used "schedule" then require("jobrun.store").open_asked() end
+  if used "schedule" then require("jobrun.schedule").start() end
   local on = used "on"
   if on then
     on.started = true

@@ -102,23 +102,19 @@ local function open(url)
   return store
 end
 
----Opens the script's store. A second, different URL is an error. (suspends)
+---Names the script's store; it is opened when it is needed first, or when the script has loaded. A second, different URL
+---is an error.
 ---@param url string
 function M.store(url)
   M.parse(url)
-  state.mutex:with(function()
-    if not state.core then
-      open(url)
-      state.is_explicit = true
-    elseif state.url ~= url then
-      check.fail("store: the script has the store %s already, not %s", check.show(state.url), check.show(url))
-    end
-  end)
+  if state.url and state.url ~= url then
+    check.fail("store: the script has the store %s already, not %s", check.show(state.url), check.show(url))
+  end
+  state.url = url
 end
 
----The store of --store or $JOBRUN_STORE, or nil.
----@return string?
-function M.asked_for()
+local function url_asked_for()
+  if state.url then return state.url end
   local url = core.url()
   return url ~= "" and url or nil
 end
@@ -129,10 +125,15 @@ function M.current()
   if state.core then return state.core end
   return state.mutex:with(function()
     if state.core then return state.core end
-    local url = M.asked_for()
+    local url = url_asked_for()
     state.is_explicit = url ~= nil
     return open(url or "memory:")
   end)
+end
+
+---Opens it if one was asked for by name. (suspends)
+function M.open_asked()
+  if url_asked_for() then M.current() end
 end
 
 ---Was one asked for, so that schedules are kept in it? Its path, or nil.

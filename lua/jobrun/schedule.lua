@@ -1,0 +1,130 @@
+--- What a store keeps of named jobs: the last due time that was had, and where an interval's grid begins.
+---
+--- With a store, `every`, `cron` and `once` jobs that have a name go on where they were when the process ended: what passed
+--- meanwhile is caught up as `.catchup` says (jobs of the calendar: once; intervals: not, unless they say so), and no due
+--- time is had twice. A declaration that was changed begins anew; a name that is no longer declared is paused, and said so.
+-- Each due time is a job in the store, with its runs.
+--
+-- SPDX-License-Identifier: MIT
+
+local core = require "jobrun.core.store"
+local err = require "jobrun.core.error"
+local jobs = require "jobrun.core.jobs"
+local json = require "jobrun.json"
+local log = require "jobrun.log"
+local store = require "jobrun.store"
+local sync = require "jobrun.sync"
+local task = require "jobrun.task"
+
+local M = {}
+
+local COMPLETED <const>, DISCARDED <const>, CANCELLED <const> = 4, 5, 6
+local MOST_KNOWN <const> = 64 -- runs of a job whose retries find their job in the store
+
+local declared, started = {}, false -- name → {job=, said=…}; has the script loaded?
+
+-- ---- runs --------------------------------------------------------------------------------------
+
+local function begin(kept, run)
+  local known = kept.runs[run.id]
+  if run.attempt > 1 and known then
+    known.fence, known.reason = store.current():call(core.restart, known.id), 1
+    return known.fence and known
+  end
+  local id = store.current():id()
+  if store.insist(core.tick, run.job.name, math.floor(run.due * 1000 + 0.5), nil, id) == 0 then return nil end
+  known = { id = id, fence = 1, reason = 0 }
+  kept.runs[run.id] = known
+  kept.runs[run.id - MOST_KNOWN] = nil
+  return known
+end
+
+local function finish(known, run, started_ms, ok, e)
+  local state, outcome = COMPLETED, 1
+  if not ok and err.is(e, "cancelled") then
+    state, outcome = CANCELLED, 4
+  elseif not ok then
+    state, outcome = DISCARDED, err.is(e, "timeout") and 3 or 2
+  end
+  store.insist(core.finish, known.id, known.fence, state, nil, 0, nil, not ok and tostring(e) or nil, outcome, run.attempt,
+    known.reason, started_ms, 0)
+end
+
+local function keep(kept, fn, run, ...)
+  local known = begin(kept, run)
+  if not known then
+    log.warn("job %q: the run due at %s was had already: skipped", run.job.name, os.date("!%Y-%m-%dT%H:%M:%SZ", run.due // 1))
+    return
+  end
+  local started_ms = math.floor(task.now() * 1000)
+  local results = table.pack(pcall(fn, ...))
+  local ok, e = results[1], results[2]
+  if ok then
+    finish(known, run, started_ms, ok)
+    return table.unpack(results, 2, results.n)
+  end
+  task.shield(finish, known, run, started_ms, ok, e)
+  error(e, 0)
+end
+
+---The function of a named job, with what the store has to know around it.
+---@param name string
+---@param fn function
+---@return function
+function M.wrap(name, fn)
+  return function(...)
+    local kept = declared[name]
+    if not kept or not kept.is_stored then return fn(...) end
+    return keep(kept, fn, (select(select("#", ...), ...)), ...)
+  end
+end
+
+-- ---- declarations --------------------------------------------------------------------------------
+
+local function ns(ms)
+  return ms and ms * 1000000 or 0
+end
+
+-- Tells the store what is declared; the job goes on where it was.
+local function adopt(name, kept)
+  local _, zone = jobs.zone(kept.job)
+  local spec = kept.spec(zone)
+  local is_new, anchor, last, paused = store.current():call(core.declare, name, spec, zone or "UTC", spec, kept.catchup, nil, 0)
+  kept.is_stored = true
+  if is_new == 1 then return end
+  if paused and paused > 0 then kept.job:pause() end
+  local catches_up = zone ~= nil or kept.has_catchup
+  jobs.restore(kept.job, ns(anchor), catches_up and ns(last) or 0, kept.has_from)
+end
+
+---A named job was declared.
+---@param job jobrun.Job
+---@param name string
+---@param said table its modifiers
+---@param head table what the sentence began with
+function M.declare(job, name, said, head)
+  local kept = { job = job, runs = {}, catchup = said.catchup and said.catchup.policy or 1, has_catchup = said.catchup ~= nil,
+    has_from = said.from ~= nil }
+  kept.spec = function(zone)
+    return json.encode { head = head, at = said.at and said.at.texts, on = said.on, day = said.day_of_month, zone = zone,
+      from = said.from and tostring(said.from.text) }
+  end
+  declared[name] = kept
+  if started and store.explicit_path() then task.spawn(adopt, name, kept):detach() end
+end
+
+---The script has loaded: with a store, all that was declared goes on where it was. (suspends)
+function M.start()
+  started = true
+  if not store.explicit_path() then return end
+  local began = math.floor(task.now() * 1000)
+  local names = {}
+  for name in pairs(declared) do names[#names + 1] = name end
+  table.sort(names)
+  sync.map(names, function(name) adopt(name, declared[name]) end, { limit = 100 }) -- they share commits
+  for _, row in ipairs(store.current():call(core.sweep, began) or {}) do
+    log.warn("store: the schedule %q is not declared any more: paused", row[1])
+  end
+end
+
+return M

@@ -1,0 +1,82 @@
+-- Schedules across restarts: each "process" is a jobrun of its own, on the virtual clock, with the store of the one before.
+local lu = require "luaunit"
+local jobrun = require "jobrun"
+local testing = require "jobrun.testing"
+
+local build = assert(os.getenv "JOBRUN_BUILD")
+
+-- Runs a script from an instant on; its lines.
+local function play(dir, from, code)
+  local r = jobrun.exec { build .. "/jobrun", "--clock=virtual=" .. from, "--store=sqlite:" .. dir .. "/store.db", "-e", code }
+  local lines = {}
+  for line in r.stdout:gmatch "[^\n]+" do lines[#lines + 1] = line end
+  return lines, r.stderr
+end
+
+local NIGHTLY <const> = [[
+every().day.at("02:30", "UTC").named("nightly").times(%d)%s(function(run)
+  print(os.date("!%%m-%%dT%%H:%%M", run.due // 1), os.date("!%%m-%%dT%%H:%%M", now() // 1))
+end)
+]]
+
+function test_a_missed_time_of_the_calendar_is_caught_up_once_after_a_restart()
+  local dir = testing.tmpdir()
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(2, "")), { "01-01T02:30\t01-01T02:30", "01-02T02:30\t01-02T02:30" })
+  -- down from the 2nd to the 6th: the newest missed time runs at once, then it goes on
+  lu.assertEquals(play(dir, "2027-01-06T12:00:00Z", NIGHTLY:format(2, "")), { "01-06T02:30\t01-06T12:00", "01-07T02:30\t01-07T02:30" })
+end
+
+function test_without_a_missed_time_nothing_is_caught_up()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(1, ""))
+  lu.assertEquals(play(dir, "2027-01-01T12:00:00Z", NIGHTLY:format(1, "")), { "01-02T02:30\t01-02T02:30" })
+end
+
+function test_all_or_none_may_be_caught_up()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(1, ""))
+  lu.assertEquals(play(dir, "2027-01-04T12:00:00Z", NIGHTLY:format(3, '.catchup("all")')),
+    { "01-02T02:30\t01-04T12:00", "01-03T02:30\t01-04T12:00", "01-04T02:30\t01-04T12:00" })
+  lu.assertEquals(play(dir, "2027-01-08T12:00:00Z", NIGHTLY:format(1, '.catchup("none")')), { "01-09T02:30\t01-09T02:30" })
+end
+
+function test_a_changed_declaration_begins_anew()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(1, ""))
+  local other = NIGHTLY:gsub("02:30", "03:00")
+  lu.assertEquals(play(dir, "2027-01-06T12:00:00Z", other:format(1, "")), { "01-07T03:00\t01-07T03:00" })
+end
+
+function test_an_interval_keeps_its_grid_and_catches_nothing_up()
+  local dir = testing.tmpdir()
+  local code = [[every(10).minutes.named("poll").times(2)(function() print(os.date("!%H:%M", now() // 1)) end)]]
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", code), { "00:10", "00:20" })
+  lu.assertEquals(play(dir, "2027-01-01T05:03:00Z", code), { "05:10", "05:20" })
+end
+
+function test_a_schedule_that_is_no_longer_declared_is_said_to_be_paused()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(1, ""))
+  local _, log = play(dir, "2027-01-02T00:00:00Z", [[every(1).hour.named("other").times(1)(function() end)]])
+  lu.assertStrContains(log, "nightly")
+  lu.assertStrContains(log, "is not declared any more: paused")
+  lu.assertEquals(play(dir, "2027-01-03T00:00:00Z", NIGHTLY:format(1, "")), { "01-02T02:30\t01-03T00:00" })
+end
+
+function test_runs_and_their_errors_are_rows()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", [[
+    every(1).hour.named("flaky").times(1).retry{n = 2, backoff = 1}(function(run) if run.attempt == 1 then error("boom", 0) end end)]])
+  local lines = play(dir, "2027-01-02T00:00:00Z", [[
+    local store = require "jobrun.store"
+    local core = require "jobrun.core.store"
+    for _, r in ipairs(store.current():call(core.query, "runs", nil, 10)) do print(r.attempt, r.outcome, r.reason, r.error) end]])
+  lu.assertEquals(lines, { "2\t1\t1\tnil", "1\t2\t0\tboom" })
+end
+
+function test_a_job_without_a_name_is_not_kept()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", [[every(1).hour.times(1)(function() end)]])
+  lu.assertEquals(play(dir, "2027-01-02T00:00:00Z", [[
+    print(#require("jobrun.store").current():call(require("jobrun.core.store").query, "jobs", nil, nil, 10))]]), { "0" })
+end
