@@ -51,7 +51,7 @@ test-asan: deps-test
 ## test-tsan: the tests that use threads under ThreadSanitizer
 test-tsan: deps-test
 	@$(MAKE) --no-print-directory B=build-tsan CFLAGS="-O1 -g -fsanitize=thread --param=tsan-instrument-func-entry-exit=0" LDFLAGS="-fsanitize=thread" all tests-built
-	@sh tests/run.sh build-tsan
+	@TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp" sh tests/run.sh build-tsan
 
 ## test-hard: the tests with tiny buffers, one resume a turn and a full collection all the time
 test-hard: deps-test

@@ -126,12 +126,25 @@ class Programs:
         """Ways to follow ffmpeg: by its report (jobrun, tail, libuv) and by its stderr."""
         return {label: self.with_args(label, bench, *command) for label in labels}
 
+    def schedulers(self, bench, n, **peers):
+        """jobrun, and each of `peers` (its name, with _ for -) with its own n."""
+        rows = {"jobrun": self.with_args("jobrun", "cron_next" if bench == "next" else f"jobs_{bench}", n)}
+        for name, count in peers.items():
+            name = name.replace("_", "-")
+            if name in ("schedule", "apscheduler", "croniter"):
+                probe = subprocess.run(["/usr/bin/python3", "-c", f"import {name}"], stderr=subprocess.DEVNULL)
+                rows[name] = (["/usr/bin/python3", f"{HERE}/peers/sched_peer.py", name, bench, str(count)]
+                              if probe.returncode == 0 else f"not installed: apt-get install python3-{name}")
+            else:
+                rows[name] = (["node", f"{HERE}/peers/sched_peer.js", name, bench, str(count)]
+                              if os.path.isdir(f"{self.tools}/node_modules/{name}")
+                              else f"not installed: npm install --prefix build/bench {name}")
+        return rows
+
     def servers(self, route):
         """HTTP servers, each under wrk."""
-        def have(module):
-            probe = f"import {module.replace(' ', ', ')}"
-            return subprocess.run(["/usr/bin/python3", "-c", probe], stderr=subprocess.DEVNULL).returncode == 0
-
+        has_fastapi = subprocess.run(["/usr/bin/python3", "-c", "import fastapi, uvicorn, uvloop, httptools"],
+                                     stderr=subprocess.DEVNULL).returncode == 0
         nginx = f"{self.scratch}/nginx.conf"
         with open(nginx, "w") as conf:
             conf.write(f"worker_processes 1; daemon off; pid {self.scratch}/nginx.pid; error_log /dev/null;\n"
@@ -142,7 +155,7 @@ class Programs:
             "jobrun": [os.path.abspath(jobrun[0]), "app.lua", "PORT"] if isinstance(jobrun, list) else jobrun,
             "node": ["node", "server.js", "PORT"] if shutil.which("node") else "not installed: apt-get install nodejs",
             "FastAPI": ["/usr/bin/python3", "-m", "uvicorn", "app_fastapi:app", "--port", "PORT", "--no-access-log",
-                        "--loop", "uvloop", "--http", "httptools"] if have("fastapi uvicorn uvloop httptools")
+                        "--loop", "uvloop", "--http", "httptools"] if has_fastapi
                        else "not installed: apt-get install python3-fastapi python3-uvicorn python3-uvloop python3-httptools",
         }
         if route == "hello":
@@ -231,6 +244,20 @@ def make_benches(p):
         Bench("route", [less("hello", "HTTP: a text, without the socket", "us"),
                         less("json", "HTTP: a checked JSON body, without the socket", "us", 9.2)],
               p.rows("route", 30000, "jobrun")),
+        Bench("jobs_add", [less("add_s", "adding 1e5 jobs", "s", 0.2), less("bytes", "memory of a job", "B", 400)],
+              p.schedulers("add", 100000, schedule=100000, apscheduler=20000, croner=2000, node_cron=5000,
+                           node_schedule=10000)),
+        Bench("jobs_dispatch", [less("us", "a start of an empty job: CPU", "us", 2)],
+              p.schedulers("dispatch", 100000, schedule=100000, apscheduler=10000)),
+        Bench("jobs_late1e3", [less("p50_us", "1000 starts a second: late by, p50", "us", 200),
+                               less("p99_us", "1000 starts a second: late by, p99", "us", 5000),
+                               less("drift_us", "1000 starts a second: drift", "us", 1)],
+              p.schedulers("late", 1000, schedule=1000, apscheduler=1000, croner=1000, node_cron=1000, node_schedule=1000)),
+        Bench("jobs_late1e4", [less("p99_us", "10 000 starts a second: late by, p99", "us", 10000)],
+              p.schedulers("late", 10000, apscheduler=10000)),
+        Bench("cron_next", [more("per_s", "next times of a cron line in a zone, a second", "", 5e5),
+                            less("rare_us", "the next time of a rare one", "us", 50)],
+              p.schedulers("next", 1000000, croniter=20000, apscheduler=20000, croner=20000)),
         Bench("http_hello", [less("request_us", "HTTP hello: server CPU a request", "us", 8.0),
                              more("per_s", "HTTP hello: requests a second", "", (4, "FastAPI")),
                              less("p99_us", "HTTP hello: p99 of 64 connections", "us", 2000),

@@ -277,4 +277,65 @@ function benches.route(n)
   out { hello = us("GET", "/hello"), json = us("POST", "/json", body) }
 end
 
+-- ---- the scheduler --------------------------------------------------------------------------------
+
+local function nothing() end
+
+function benches.jobs_add(n)
+  local every = jobrun.every
+  local before, begun = rss(), monotonic()
+  for _ = 1, n do every(1).hour(nothing) end
+  out { add_s = (monotonic() - begun) * 1e5 / n, bytes = (rss() - before) / n }
+  os.exit(0)
+end
+
+-- The CPU of n starts: a thousand jobs, all due at once again and again.
+function benches.jobs_dispatch(n)
+  local left, begun = n, nil
+  local function one()
+    begun = begun or os.clock()
+    left = left - 1
+    if left ~= 0 then return end
+    out { us = (os.clock() - begun) / n * 1e6 }
+    os.exit(0)
+  end
+  for _ = 1, 1000 do jobrun.every(0.02).seconds(one) end
+end
+
+-- n jobs every second, their phases spread over it; drift: how far the last due time is off the grid of the first.
+function benches.jobs_late(n)
+  local late, first, last = {}, {}, {}
+  for i = 1, n do
+    jobrun.every(1).second.from(1 + i / n)(function(run)
+      late[#late + 1] = run.late
+      first[i] = first[i] or run.due
+      last[i] = run.due
+    end)
+  end
+  sleep(4.5)
+  local drift = 0
+  for i, due in pairs(last) do
+    local off = due - first[i]
+    drift = math.max(drift, math.abs(off - math.floor(off + 0.5)))
+  end
+  late = with_spread({}, late)
+  out { p50_us = late.p50_us, p99_us = late.p99_us, drift_us = drift * 1e6 }
+  os.exit(0)
+end
+
+function benches.cron_next(n)
+  local rules = require "jobrun.core.rule"
+  local zone = rules.zone "America/New_York"
+  local function rate(line, times)
+    local rule = rules.cron(line)
+    local begin <const> = 1735689600 * 1000000000
+    rules.bind(rule, zone, nil, nil, begin, false)
+    local next_of, at = rules.next, begin
+    local begun = monotonic()
+    for _ = 1, times do at = next_of(rule, at) or begin end -- the calendar ends with the year 9999
+    return times / (monotonic() - begun)
+  end
+  out { per_s = rate("*/5 * * * *", n), rare_us = 1e6 / rate("0 0 29 2 1", n // 10) }
+end
+
 benches[arg[1]](tonumber(arg[2]) or arg[2], arg[3])
