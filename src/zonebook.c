@@ -25,8 +25,14 @@ typedef struct watch {
 /* ---- changes -----------------------------------------------------------------------------------
  */
 
-static void on_changed(void *data, jr_zone *zone) {
+static void on_changed(void *data, jr_zone *zone, int status) {
   jr_zonebook *book = data;
+  if (status < 0) {
+    jr_logf(&book->rt->log, JR_LOG_WARN,
+            "the zone %s keeps its rules: %s cannot be read (%s); reinstall tzdata", zone->name,
+            zone->path, jr_status_text(status));
+    return;
+  }
   jr_logf(&book->rt->log, JR_LOG_INFO, "the rules of the zone %s changed", zone->name);
   if (book->on_change) book->on_change(book->rt, zone);
 }

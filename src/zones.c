@@ -267,15 +267,16 @@ static void rename_local(jr_zones *zones, jr_zone *zone) {
   zone->name = name;
 }
 
-/* 1 if the zone is another one now, 0, or UV_ENOMEM. */
+/* 1 if the zone is another one now, 0, or why its file cannot be read. */
 static int refresh(jr_zones *zones, jr_zone *zone) {
   struct stat st;
   jr_tz *tz;
-  if (!zone->path || stat(zone->path, &st) < 0) return 0;
+  if (!zone->path) return 0;
+  if (stat(zone->path, &st) < 0) return -errno;
   jr_zone_stamp stamp = stamp_of(&st);
   if (same_stamp(&stamp, &zone->stamp)) return 0;
   int status = load(zones, zone->path, &tz, &zone->stamp);
-  if (status < 0) return status == UV_ENOMEM ? status : 0;
+  if (status < 0) return status;
   if (is_local(zones, zone)) rename_local(zones, zone);
   bool changed = !jr_tz_equals(zone->tz, tz);
   jr_tz_free(changed ? zone->tz : tz);
@@ -283,22 +284,21 @@ static int refresh(jr_zones *zones, jr_zone *zone) {
   return changed;
 }
 
-static int refresh_all(jr_zones *zones, jr_list *list, void (*changed)(void *, jr_zone *),
-                       void *data) {
+static int refresh_all(jr_zones *zones, jr_list *list, jr_zone_news tell, void *data) {
   int count = 0;
   JR_LIST_EACH (it, list) {
     jr_zone *zone = jr_container_of(it, jr_zone, link);
     int status = refresh(zones, zone);
-    if (status < 0) return status;
-    if (status > 0) changed(data, zone);
-    count += status;
+    if (status == UV_ENOMEM) return status;
+    if (status != 0) tell(data, zone, status < 0 ? status : 0);
+    if (status > 0) count++;
   }
   return count;
 }
 
-int jr_zones_refresh(jr_zones *zones, void (*changed)(void *data, jr_zone *zone), void *data) {
-  int named = refresh_all(zones, &zones->named, changed, data);
-  int local = refresh_all(zones, &zones->local, changed, data);
+int jr_zones_refresh(jr_zones *zones, jr_zone_news tell, void *data) {
+  int named = refresh_all(zones, &zones->named, tell, data);
+  int local = refresh_all(zones, &zones->local, tell, data);
   return named < 0 ? named : local < 0 ? local : named + local;
 }
 

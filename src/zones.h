@@ -65,10 +65,14 @@ int jr_zones_local(jr_zones *zones, const char *tz_value, jr_zone **out);
  * /usr/share/zoneinfo`. */
 void jr_zones_explain(const jr_zones *zones, int status, const char *name, size_t len, jr_buf *out);
 
-/* Looks at the files of all zones in use. Reads those that are not the ones it read before, and
- * calls `changed` for each zone that is now another one (its `tz` is the new one already). A file
- * that is gone, or broken, or half written, leaves its zone as it is and is looked at again the
- * next time. Returns how many zones changed, or UV_ENOMEM. */
-int jr_zones_refresh(jr_zones *zones, void (*changed)(void *data, jr_zone *zone), void *data);
+/* What became of a zone whose file is not the one that was read: status 0, it is another one now
+ * (its `tz` is the new one already); UV_ENOENT, UV_EFTYPE, …: the file is gone, or broken, or half
+ * written, and the zone as it was. */
+typedef void (*jr_zone_news)(void *data, jr_zone *zone, int status);
+
+/* Looks at the files of all zones in use, reads those that are not the ones it read before, and
+ * tells of them. What could not be read is looked at again the next time. Returns how many zones
+ * changed, or UV_ENOMEM. */
+int jr_zones_refresh(jr_zones *zones, jr_zone_news tell, void *data);
 
 #endif

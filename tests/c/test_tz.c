@@ -525,7 +525,8 @@ static void local_zone_by_the_path_of_the_link(void **state) {
 
 /* ---- reading again --------------------------------------------------------------------------- */
 
-static void on_changed(void *data, jr_zone *zone) {
+static void on_changed(void *data, jr_zone *zone, int status) {
+  if (status < 0) return;
   (void)zone;
   ((folder *)data)->changed++;
 }
