@@ -77,7 +77,10 @@ static const struct {
     {"help", "jobrun.cli.help", LOOKS},    {"status", "jobrun.cli.status", ASKS},
     {"logs", "jobrun.cli.logs", ASKS},     {"trigger", "jobrun.cli.trigger", ASKS},
     {"pause", "jobrun.cli.pause", ASKS},   {"resume", "jobrun.cli.resume", ASKS},
-    {"cancel", "jobrun.cli.cancel", ASKS},
+    {"cancel", "jobrun.cli.cancel", ASKS}, {"jobs", "jobrun.cli.jobs", ASKS},
+    {"runs", "jobrun.cli.runs", ASKS},     {"why", "jobrun.cli.why", ASKS},
+    {"push", "jobrun.cli.push", ASKS},     {"retry", "jobrun.cli.retry", ASKS},
+    {"doctor", "jobrun.cli.doctor", ASKS},
 };
 
 enum { MAX_WORDS = 16 };

@@ -20,6 +20,7 @@
 #include "list.h"
 #include "rt.h"
 
+/* clang-format off */
 /* What is given → what comes back; `?` may be null, `…` any number, {} once for each row. The first
  * cell given is always `now`, and is left out here.
  *
@@ -34,13 +35,13 @@
  *          head? tail? → state?, {queue id state}: null = the run was taken away; then the jobs
  *          that waited for this one and do so no more.
  * BEAT     → beat?: the sign of life of this node; null = its row is gone.
- * LOST     → {id fence}: what other nodes left running
+ * LOST     → {id fence}: what other nodes left running.
  * RESCUE   → {id queue state attempt}: takes all of that away from them.
  * DECLARE  name spec tz hash catchup catchup_max? overlap → is_new anchor_at? last_at? paused_at?:
  *          a schedule as it is declared now; is_new: it was not there, or was another one.
- * SWEEP    → {name}: schedules nobody has declared since this node came are paused.
- * TICK     name tick_at next_at? id → is_mine: compares and sets the last tick; 0 = it was taken, or
- *          a later one. Then the job `id` runs here, and is to be finished (fence 1).
+ * SWEEP    seen_at → {name}: schedules nobody has declared since then are paused.
+ * TICK     name tick_at next_at? id → is_mine: compares and sets the last tick; 0 = it was had, or
+ *          a later one. Else the job `id` runs here now, and is to be finished (fence 1).
  * RESTART  id → fence?: a tick's job that failed runs once more; null = it may not.
  * CANCEL   id → state?, {queue id state}: the state it was in, null = there is none.
  * RETRY    id → state? queue: the same; one that has ended or waits becomes available.
@@ -48,6 +49,7 @@
  * LIMIT    queue max_global? rate_n? rate_ms? → nothing
  * QUERY    name values… → {column names}, {values}; names are in storesql.h.
  * PRUNE    completed_before failed_before limit → deleted */
+/* clang-format on */
 #define JR_STORE_VERBS(X)                                                                          \
   X(ENQUEUE, "enqueue")                                                                            \
   X(PROMOTE, "promote")                                                                            \

@@ -95,6 +95,9 @@
   X(SCHEDULES, "schedules", "SELECT * FROM jr_schedule ORDER BY name") \
   X(NODES, "nodes", "SELECT * FROM jr_node ORDER BY id DESC LIMIT ?1") \
   X(NEEDS, "needs", "SELECT d.needs AS id, j.state FROM jr_dep AS d LEFT JOIN jr_job AS j ON j.id = d.needs WHERE d.job = ?1 ORDER BY d.needs") \
+  X(SIZES, "sizes", "SELECT (SELECT count(*) FROM jr_job) AS jobs, (SELECT count(*) FROM jr_run) AS runs, (SELECT count(*) FROM jr_schedule) AS schedules, " \
+    "(SELECT min(run_at) FROM jr_job WHERE state = 1) AS oldest, (SELECT count(*) FROM jr_job WHERE state = 1) AS available") \
+  X(INTEGRITY, "integrity", "SELECT * FROM pragma_quick_check(1)") \
   X(META, "meta", "SELECT k, v FROM jr_meta ORDER BY k")
 /* clang-format on */
 

@@ -21,9 +21,11 @@ end)
 
 function test_a_missed_time_of_the_calendar_is_caught_up_once_after_a_restart()
   local dir = testing.tmpdir()
-  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(2, "")), { "01-01T02:30\t01-01T02:30", "01-02T02:30\t01-02T02:30" })
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(2, "")),
+    { "01-01T02:30\t01-01T02:30", "01-02T02:30\t01-02T02:30" })
   -- down from the 2nd to the 6th: the newest missed time runs at once, then it goes on
-  lu.assertEquals(play(dir, "2027-01-06T12:00:00Z", NIGHTLY:format(2, "")), { "01-06T02:30\t01-06T12:00", "01-07T02:30\t01-07T02:30" })
+  lu.assertEquals(play(dir, "2027-01-06T12:00:00Z", NIGHTLY:format(2, "")),
+    { "01-06T02:30\t01-06T12:00", "01-07T02:30\t01-07T02:30" })
 end
 
 function test_without_a_missed_time_nothing_is_caught_up()
@@ -66,11 +68,15 @@ end
 function test_runs_and_their_errors_are_rows()
   local dir = testing.tmpdir()
   play(dir, "2027-01-01T00:00:00Z", [[
-    every(1).hour.named("flaky").times(1).retry{n = 2, backoff = 1}(function(run) if run.attempt == 1 then error("boom", 0) end end)]])
+    every(1).hour.named("flaky").times(1).retry{n = 2, backoff = 1}(function(run)
+      if run.attempt == 1 then error("boom", 0) end
+    end)]])
   local lines = play(dir, "2027-01-02T00:00:00Z", [[
     local store = require "jobrun.store"
     local core = require "jobrun.core.store"
-    for _, r in ipairs(store.current():call(core.query, "runs", nil, 10)) do print(r.attempt, r.outcome, r.reason, r.error) end]])
+    for _, r in ipairs(store.current():call(core.query, "runs", nil, 10)) do
+      print(r.attempt, r.outcome, r.reason, r.error)
+    end]])
   lu.assertEquals(lines, { "2\t1\t1\tnil", "1\t2\t0\tboom" })
 end
 

@@ -163,6 +163,39 @@ function test_a_folder_is_watched()
   lu.assertEquals(h:wait().exit_code, 0)
 end
 
+function test_an_encode_queue_that_is_killed_loses_and_doubles_no_file()
+  local dir = testing.tmpdir()
+  local from, to, encoded = dir .. "/in", dir .. "/out", {}
+  fs.mkdir(from)
+  local function start()
+    return exec.start { program, "--quiet", "scripts/encode_queue.lua", from, to, dir .. "/queue.db", check = false,
+      on_line = function(line)
+        local name = line:match "^encoded (.*)"
+        if name then encoded[name] = (encoded[name] or 0) + 1 end
+      end }
+  end
+  local function count()
+    return fs.exists(to) and #fs.list(to) or 0
+  end
+  for i = 1, 3 do
+    fs.copy(helper.clip "clip.mp4", ("%s/%d.mp4"):format(from, 2 * i - 1))
+    local h = start()
+    fs.copy(helper.clip "clip.ts", ("%s/%d.ts"):format(from, 2 * i))
+    local before = count()
+    testing.wait_for(function() return count() > before end, 20) -- an encode runs, or one has just ended
+    os.execute("kill -9 " .. h.pid)
+    h:wait()
+  end
+  local h = start()
+  local names = "1.mp4.mp4 2.ts.mp4 3.mp4.mp4 4.ts.mp4 5.mp4.mp4 6.ts.mp4"
+  testing.wait_for(function() return helper.entries(to) == names end, 30)
+  h:signal "SIGTERM"
+  lu.assertEquals(h:wait().exit_code, 0)
+  lu.assertEquals(helper.entries(to), names)
+  for name, times in pairs(encoded) do lu.assertEquals(times, 1, name) end
+  for name in names:gmatch "%S+" do lu.assertTrue(jobrun.probe(to .. "/" .. name).duration > 0) end
+end
+
 function test_an_hls_ladder()
   local dir = testing.tmpdir()
   for i, clip in ipairs { "clip.mp4", "clip.ts" } do -- with and without sound

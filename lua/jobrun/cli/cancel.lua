@@ -5,6 +5,7 @@
 local deed = require "jobrun.cli.deed"
 local json = require "jobrun.json"
 local remote = require "jobrun.cli.remote"
+local stored = require "jobrun.cli.stored"
 
 -- A number is a run's, anything else a job's name: all its runs that go on.
 local function cancel(at, what)
@@ -23,7 +24,11 @@ end
 
 return deed.command("cancel", [[
 jobrun cancel RUN|JOB... -s ADDR [--json]
+jobrun cancel ID... --store URL [--json]
 
-Cancels a run by its number, or the runs of a job that go on. (-s: see jobrun help status)
+Cancels a run by its number, or the runs of a job that go on. (-s: see jobrun help status.)
+Or jobs of queues by their ids, in a store that no process has open.
 
-Example:  jobrun cancel 17 -s /run/app.sock]], cancel)
+Example:  jobrun cancel 17 -s /run/app.sock]], cancel, function(db, name)
+  return stored.change(db, "cancel", name, "cancelled")
+end)

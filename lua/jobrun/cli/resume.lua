@@ -3,14 +3,20 @@
 -- SPDX-License-Identifier: MIT
 
 local deed = require "jobrun.cli.deed"
+local core = require "jobrun.core.store"
 local remote = require "jobrun.cli.remote"
 
 return deed.command("resume", [[
 jobrun resume JOB... -s ADDR [--json]
+jobrun resume QUEUE... --store URL [--json]
 
-The jobs go on with their schedule. (-s: see jobrun help status)
+The jobs go on with their schedule. (-s: see jobrun help status.) Or the queues of a store
+that no process has open.
 
 Example:  jobrun resume nightly -s /run/app.sock]], function(at, name)
   local said = at:post(remote.job(name, "resume"))
   return said, ("%s: next run %s"):format(name, remote.when(said.next_run))
+end, function(db, name)
+  db:call(core.pause, name, nil)
+  return { queue = name, paused = false }, name .. ": goes on"
 end)

@@ -1,0 +1,167 @@
+--- A store's file on the command line: what the commands jobs, runs, why, push, retry, doctor, and with --store cancel,
+--- pause and resume share.
+--
+-- SPDX-License-Identifier: MIT
+
+local args = require "jobrun.cli.args"
+local check = require "jobrun.check"
+local consumer = require "jobrun.queue.consumer"
+local core = require "jobrun.core.store"
+local err = require "jobrun.core.error"
+local json = require "jobrun.json"
+local queue = require "jobrun.queue"
+local rules = require "jobrun.core.rule"
+local store = require "jobrun.store"
+
+local M = {}
+
+local OUTCOMES = { "ok", "error", "timeout", "cancelled", "lost", "stale", "released" }
+
+---What is wrong goes to stderr, without a trace.
+---@param fmt string
+function M.fail(fmt, ...)
+  io.stderr:write("jobrun: ", fmt:format(...), "\n")
+  os.exit(1)
+end
+
+local function path_of(command, options)
+  local url = options.store or core.url()
+  if not url or url == "" then check.fail("%s: say which store: --store sqlite:PATH, or JOBRUN_STORE", command) end
+  local path = store.parse(url:find "^%a[%w+]*:" and url or "sqlite:" .. url).path
+  local file = io.open(path, "rb")
+  if not file then check.fail("%s: there is no store '%s'", command, path) end
+  file:close()
+  return path
+end
+
+---Is a store's file meant, and no running script?
+---@param ... string
+---@return boolean
+function M.is_meant(...)
+  local has_store = core.url() ~= nil
+  for _, word in ipairs { ... } do
+    if word:find "^%-%-store" then has_store = true end
+    if word == "-s" or word:find "^%-%-socket" then return false end
+  end
+  return has_store
+end
+
+---Reads a command's arguments and opens the store; nil where only its help was asked for.
+---@param command string
+---@param help string
+---@param spec table further options
+---@param count {[1]: integer, [2]: integer, words: string} how many other arguments it takes
+---@param writes boolean else it is only looked at, beside the process that has it
+---@return table? db
+---@return table options
+---@return string[] rest
+function M.open(command, help, spec, count, writes, ...)
+  spec.store, spec.help, spec.json = "text", true, true
+  local options, rest = args.parse(command, spec, { h = "help", n = "count" }, ...)
+  if options.help then
+    print(help)
+    return nil, options, rest
+  end
+  if #rest < count[1] or #rest > count[2] then
+    check.fail("%s: expected %s (jobrun help %s)", command, count.words, command)
+  end
+  local ok, db = pcall(core.open, path_of(command, options), false, not writes)
+  if not ok then M.fail("%s", err.is(db) and db.message or tostring(db)) end
+  return db, options, rest
+end
+
+---@param command string
+---@param text string
+---@return integer
+function M.id(command, text)
+  local id = math.tointeger(tonumber(text))
+  if not id then check.fail("%s: expected a job's id, got %s", command, check.show(text)) end
+  return id
+end
+
+---An instant in local time.
+---@param ms integer?
+---@return string
+function M.when(ms)
+  return ms and (rules.wall(rules.zone(), ms // 1000 * 1000000000):gsub("T", " ")) or "-"
+end
+
+local function iso(ms)
+  return ms and rules.iso(ms * 1000000) or json.null
+end
+
+local function text_of(value)
+  return value == nil and json.null or value
+end
+
+---A row of jr_job for programs: ids are texts, instants ISO 8601 in UTC.
+---@param row table
+---@return table
+function M.job(row)
+  return { id = tostring(row.id), queue = row.queue, state = queue.STATES[row.state], priority = row.priority,
+    attempt = row.attempt, max_attempts = row.max_attempts, schedule = text_of(row.sched), run_at = iso(row.run_at),
+    created_at = iso(row.created_at), started_at = iso(row.started_at), finished_at = iso(row.finished_at),
+    args = row.args and json.decode(row.args) or json.null, error = text_of(row.error) }
+end
+
+---@param row table
+---@return table
+function M.run(row)
+  return { job = tostring(row.job), start = row.fence, attempt = row.attempt, reason = consumer.REASONS[row.reason],
+    outcome = OUTCOMES[row.outcome] or "going", started_at = iso(row.started_at), ended_at = iso(row.ended_at),
+    exit_code = text_of(row.exit_code), signal = text_of(row.signal), error = text_of(row.error) }
+end
+
+---@param row table
+---@return string
+function M.outcome(row)
+  return OUTCOMES[row.outcome] or "going"
+end
+
+---@param row table
+---@return string
+function M.took(row)
+  return row.ended_at and ("%.1f s"):format((row.ended_at - row.started_at) / 1000) or "-"
+end
+
+---One line of a text, cut.
+---@param text string?
+---@param most integer
+---@return string
+function M.short(text, most)
+  text = (text or ""):gsub("\n.*", "")
+  return #text > most and text:sub(1, most - 3) .. "..." or text
+end
+
+---Does a verb that gives a job's state; what became of it.
+---@param db table
+---@param verb string
+---@param text string the id
+---@param word string for people
+---@return table
+---@return string
+function M.change(db, verb, text, word)
+  local id = M.id(verb, text)
+  local state = db:call(core[verb], id)
+  if not state then M.fail("%s: there is no job %d", verb, id) end
+  local now = db:call(core.query, "job", id)[1]
+  local line = state == now.state and ("%d: is %s, left as it is"):format(id, queue.STATES[state])
+    or ("%d: %s (it was %s)"):format(id, word, queue.STATES[state])
+  return M.job(now), line
+end
+
+---A command that changes something, for one or more ids or queues.
+---@param command string
+---@param help string
+---@param act fun(db: table, name: string): any, string
+function M.deed(command, help, act, ...)
+  local db, options, rest = M.open(command, help, {}, { 1, 1000, words = "an id or a queue" }, true, ...)
+  if not db then return end
+  for _, name in ipairs(rest) do
+    local said, line = act(db, name)
+    print(options.json and json.encode(said) or line)
+  end
+  db:close()
+end
+
+return M

@@ -1,0 +1,79 @@
+--- `jobrun why`: why a job is where it is, and why it was started each time.
+--
+-- SPDX-License-Identifier: MIT
+
+local consumer = require "jobrun.queue.consumer"
+local core = require "jobrun.core.store"
+local json = require "jobrun.json"
+local queue = require "jobrun.queue"
+local stored = require "jobrun.cli.stored"
+
+local M = {}
+
+M.help = [[
+jobrun why ID [--store URL] [--json]
+
+Why a job is in the state it is in, and each of its starts with its reason and its end.
+
+Example:  jobrun why 384394900520566785 --store sqlite:state.db]]
+
+local BECAUSE = {
+  first = "it was its turn", error = "the start before had failed", lost = "the process that ran it had ended",
+  timeout = "the start before took too long", ["by hand"] = "somebody asked for it",
+  released = "its process stopped and gave it back",
+}
+
+local function state_sentence(db, job)
+  local state = queue.STATES[job.state]
+  if state == "blocked" then
+    local needs = {}
+    for _, row in ipairs(db:call(core.query, "needs", job.id)) do
+      needs[#needs + 1] = ("%d (%s)"):format(row.id, queue.STATES[row.state] or "gone")
+    end
+    return "it waits for " .. table.concat(needs, ", ")
+  elseif state == "scheduled" then
+    return "it is due at " .. stored.when(job.run_at)
+  elseif state == "retryable" then
+    return ("it failed and is tried again at %s: %s"):format(stored.when(job.run_at), job.error or "")
+  elseif state == "available" then
+    for _, row in ipairs(db:call(core.query, "queues")) do
+      if row.name == job.queue and row.paused_at then return "its queue is paused since " .. stored.when(row.paused_at) end
+    end
+    return "it waits for a free place"
+  elseif state == "running" then
+    return "it runs since " .. stored.when(job.started_at) .. (job.cancel_at and "; its cancellation was asked for" or "")
+  end
+  return ("it ended at %s%s"):format(stored.when(job.finished_at), job.error and ": " .. job.error or "")
+end
+
+local function start_sentence(run)
+  local reason = consumer.REASONS[run.reason]
+  local text = ("start %d (attempt %d) at %s, because %s: %s"):format(run.fence, run.attempt, stored.when(run.started_at),
+    BECAUSE[reason], stored.outcome(run))
+  if run.ended_at then text = text .. " after " .. stored.took(run) end
+  if run.exit_code then text = ("%s, exit status %d"):format(text, run.exit_code) end
+  if run.signal then text = ("%s, signal %d"):format(text, run.signal) end
+  return run.error and text .. ": " .. run.error or text
+end
+
+---@param ... string
+function M.main(...)
+  local db, options, rest = stored.open("why", M.help, {}, { 1, 1, words = "a job's id" }, false, ...)
+  if not db then return end
+  local id = stored.id("why", rest[1])
+  local job = db:call(core.query, "job", id)[1]
+  if not job then stored.fail("why: there is no job %d", id) end
+  local runs, sentence = db:call(core.query, "runs", id, 10000), state_sentence(db, job)
+  db:close()
+  if options.json then
+    local said = stored.job(job)
+    said.why, said.runs = sentence, json.array {}
+    for i = #runs, 1, -1 do said.runs[#said.runs + 1] = stored.run(runs[i]) end
+    return print(json.encode(said))
+  end
+  print(("job %d of %s is %s: %s"):format(id, job.queue ~= "" and "queue " .. job.queue or "schedule " .. job.sched,
+    queue.STATES[job.state], sentence))
+  for i = #runs, 1, -1 do print("  " .. start_sentence(runs[i])) end
+end
+
+return M

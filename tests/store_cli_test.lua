@@ -1,0 +1,120 @@
+-- jobrun jobs, runs, why, push, retry, cancel, pause, resume, doctor on a store's file.
+local lu = require "luaunit"
+local jobrun = require "jobrun"
+local testing = require "jobrun.testing"
+local json = jobrun.json
+
+local build = assert(os.getenv "JOBRUN_BUILD")
+
+local function url_in(dir)
+  return "sqlite:" .. dir .. "/store.db"
+end
+
+local function command(url, ...)
+  local argv = { build .. "/jobrun", ... }
+  argv[#argv + 1] = "--store=" .. url
+  argv.check = false
+  local r = jobrun.exec(argv)
+  return (r.stdout:gsub("\n$", "")), r.exit_code, r.stderr
+end
+
+local function of(url, ...)
+  local text, code, log = command(url, ...)
+  lu.assertEquals(code, 0, log)
+  local list = {}
+  for line in text:gmatch "[^\n]+" do list[#list + 1] = json.decode(line) end
+  return list
+end
+
+-- A store with a job that failed for good.
+local function failed_job(dir)
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url_in(dir), "-e", [[
+    local q = queue.open "q"
+    q:handle(function() exec { "sh", "-c", "exit 3" } end)
+    pcall(queue.wait, q:push({ n = 1 }, { retry = { n = 2, backoff = 0.001 } }))
+    os.exit(0)]] }
+  return of(url_in(dir), "jobs", "--json")[1]
+end
+
+function test_jobs_runs_and_why_tell_what_happened()
+  local dir = testing.tmpdir()
+  local url, job = url_in(dir), failed_job(dir)
+  lu.assertEquals({ job.queue, job.state, job.attempt, job.args }, { "q", "discarded", 2, { n = 1 } })
+  local runs = of(url, "runs", job.id, "--json")
+  lu.assertEquals(#runs, 2)
+  lu.assertEquals({ runs[1].start, runs[1].reason, runs[1].outcome, runs[1].exit_code }, { 2, "error", "error", 3 })
+  lu.assertEquals({ runs[2].start, runs[2].reason }, { 1, "first" })
+  local text = command(url, "why", job.id)
+  lu.assertStrContains(text, "is discarded: it ended at")
+  lu.assertStrContains(text, "start 2 (attempt 2)")
+  lu.assertStrContains(text, "because the start before had failed: error")
+  lu.assertStrContains(text, "exit status 3")
+  local why = of(url, "why", job.id, "--json")[1]
+  lu.assertEquals({ why.id, #why.runs }, { job.id, 2 })
+  lu.assertStrContains(command(url, "jobs"), "discarded")
+  lu.assertStrContains(command(url, "runs"), "REASON")
+  lu.assertEquals(command(url, "jobs", "--state", "running"), "no jobs")
+end
+
+function test_a_job_is_pushed_cancelled_retried_and_run()
+  local dir = testing.tmpdir()
+  local url = url_in(dir)
+  failed_job(dir)
+  local id = command(url, "push", "other", '{"x": [1, 2]}', "--priority", "3")
+  lu.assertStrContains(command(url, "why", id), "it waits for a free place")
+  lu.assertEquals(command(url, "cancel", id), id .. ": cancelled (it was available)")
+  lu.assertEquals(command(url, "cancel", id), id .. ": is cancelled, left as it is")
+  lu.assertEquals(command(url, "retry", id), id .. ": available (it was cancelled)")
+  local later = of(url, "push", "other", "--delay", "1h", "--json")[1]
+  lu.assertEquals({ later.state, later.args }, { "scheduled", json.null })
+  lu.assertStrContains(command(url, "why", later.id), "it is due at")
+  command(url, "pause", "other")
+  lu.assertStrContains(command(url, "why", id), "its queue is paused")
+  command(url, "resume", "other")
+  local r = jobrun.exec { build .. "/jobrun", "--store=" .. url, "-e", [[
+    queue.open("other"):handle(function(job) print(job.reason, #job.args.x) os.exit(0) end)]] }
+  lu.assertEquals(r.stdout, "by hand\t2\n")
+end
+
+function test_doctor_finds_what_is_wrong()
+  local dir = testing.tmpdir()
+  local url = url_in(dir)
+  failed_job(dir)
+  local text, code = command(url, "doctor")
+  lu.assertEquals(code, 0)
+  lu.assertStrContains(text, "no problems")
+  local is_open
+  local p = jobrun.exec.start { build .. "/jobrun", "--store=" .. url, "-e", 'queue.open "q" print "open" sleep(60)',
+    check = false, on_line = function() is_open = true end }
+  testing.wait_for(function() return is_open end)
+  text, code = command(url, "doctor")
+  lu.assertEquals(code, 0)
+  lu.assertStrContains(text, "open in: process " .. p.pid)
+  lu.assertEquals(#of(url, "jobs", "--json"), 1) -- looked at beside its owner
+  local _, refused, log = command(url, "push", "q")
+  lu.assertEquals(refused, 1)
+  lu.assertStrContains(log, "belongs to process " .. p.pid)
+  os.execute("kill -9 " .. p.pid)
+  p:wait()
+  text, code = command(url, "doctor")
+  lu.assertEquals(code, 1)
+  lu.assertStrContains(text, "ended without closing it")
+end
+
+local function refuses(code, text, ...)
+  local _, status, log = command(...)
+  lu.assertEquals(status, code)
+  lu.assertStrContains(log, text)
+end
+
+function test_wrong_use_is_named()
+  local dir = testing.tmpdir()
+  refuses(2, "there is no store", "sqlite:" .. dir .. "/none.db", "jobs")
+  failed_job(dir)
+  local url = url_in(dir)
+  refuses(1, "there is no job 7", url, "why", "7")
+  refuses(1, "there is no job 7", url, "retry", "7")
+  refuses(2, "unknown option --stat", url, "jobs", "--stat", "running")
+  refuses(1, "did you mean 'running'?", url, "jobs", "--state", "runing")
+  refuses(2, "expected a job's id", url, "why")
+end
