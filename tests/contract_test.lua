@@ -184,6 +184,54 @@ function CALLS.fs()
   }
 end
 
+function CALLS.pipeline()
+  local stage = jobrun.stage
+  return {
+    call = function() jobrun.pipeline(stage.exec { "sleep", tostring(FOREVER) } | stage.exec { "cat" }) end,
+    short = function() return jobrun.pipeline(stage.exec { "true" } | stage.exec { "cat" }) and "done" end,
+  }
+end
+
+function CALLS.mutex()
+  local held = jobrun.mutex()
+  local holder = spawn(held.with, held, sleep, FOREVER)
+  jobrun.yield()
+  return {
+    call = function() held:with(print) end,
+    short = function() return jobrun.mutex():with(function() return "done" end) end,
+    close = function() holder:cancel() end,
+  }
+end
+
+-- A server whose events never come; connections do not outlive their request, so that none is left behind.
+local app = jobrun.http.app()
+app.use(function(req, next)
+  local r = next(req)
+  r.headers.connection = "close"
+  return r
+end)
+app.get("/done", function() return "done" end)
+app.events("/never", function() sleep(FOREVER) end)
+local url = ("http://127.0.0.1:%d"):format(app.listen(0).port)
+jobrun.http.fetch(url .. "/done")
+
+function CALLS.fetch()
+  return {
+    call = function() jobrun.http.fetch(url .. "/never") end,
+    short = function() return jobrun.http.fetch(url .. "/done").body end,
+  }
+end
+
+function CALLS.fetch_chunks()
+  return {
+    call = function()
+      local r <close> = jobrun.http.fetch { url = url .. "/never", stream = true }
+      r:chunks()()
+    end,
+    short = function() return jobrun.http.fetch({ url = url .. "/done", stream = true }):chunks()() end,
+  }
+end
+
 function CALLS.user_coroutine()
   return {
     call = function() coroutine.wrap(function() coroutine.wrap(sleep)(FOREVER) end)() end,

@@ -596,3 +596,18 @@ function test_a_script_may_end_with_calls_running()
   lu.assertEquals(r.stderr, "")
   lu.assertTrue(r.elapsed < 5)
 end
+
+-- libuv's own pool, of which files and names have need, is not the one blocking calls run on.
+function test_calls_that_block_for_ever_stop_neither_files_nor_names()
+  local uv, path = require "luv", testing.tmpdir() .. "/file"
+  local calls = {}
+  for i = 1, 64 do calls[i] = spawn(blocking, function() while true do sleep(1) end end) end
+  jobrun.yield()
+  jobrun.fs.write(path, "written")
+  lu.assertEquals(jobrun.fs.read(path), "written")
+  local found = jobrun.channel(1)
+  uv.getaddrinfo("localhost", nil, { socktype = "stream" }, function(e, list) found:put(e or list[1].addr) end)
+  lu.assertStrMatches(found:get(), "[%x:.]+")
+  for _, call in ipairs(calls) do call:cancel() end
+  for _, call in ipairs(calls) do pcall(call.await, call) end
+end

@@ -1133,6 +1133,38 @@ static void test_allocation_failure_at_every_n_on_a_thread(void **state) {
   live_with_every_failure("every(0.0001).seconds.times(1)(require('host').quick)", true);
 }
 
+/* ---- its loop, its tasks -----------------------------------------------------------------------
+ */
+
+static void note_fired(uv_timer_t *timer) {
+  *(bool *)timer->data = true;
+  uv_close((uv_handle_t *)timer, NULL);
+}
+
+static void test_the_loop_can_be_used_by_the_host(void **state) {
+  (void)state;
+  lines log;
+  bool fired = false;
+  uv_timer_t timer;
+  jobrun *rt = new_with(&log, NULL, "sleep(0.01)");
+  assert_int_equal(uv_timer_init(jobrun_loop(rt), &timer), 0);
+  timer.data = &fired;
+  assert_int_equal(uv_timer_start(&timer, note_fired, 1, 0), 0);
+  run_and_free(rt, &log);
+  assert_true(fired);
+}
+
+static void test_the_tasks_are_logged_as_a_tree(void **state) {
+  (void)state;
+  lines log;
+  jobrun *rt = new_with(&log, NULL, "local t = spawn(sleep, 60) sleep(0.05) t:cancel()");
+  while (jobrun_step(rt) == 1 && jobrun_backend_timeout(rt) == 0) continue;
+  assert_int_equal(jobrun_dump_tasks(rt), 0);
+  assert_int_equal(jobrun_run(rt), 0);
+  assert_int_equal(jobrun_free(rt), 0);
+  assert_non_null(strstr(log.text, "waiting for sleep"));
+}
+
 /* ---- the log --------------------------------------------------------------------------------- */
 
 static void test_the_log_of_a_host_has_its_own_lines_and_names_jobs(void **state) {
@@ -1184,6 +1216,8 @@ int main(void) {
       cmocka_unit_test(test_a_job_can_be_paused),
       cmocka_unit_test(test_runs_are_told),
       cmocka_unit_test(test_the_memory_limit_can_be_moved),
+      cmocka_unit_test(test_the_loop_can_be_used_by_the_host),
+      cmocka_unit_test(test_the_tasks_are_logged_as_a_tree),
       cmocka_unit_test(test_the_log_of_a_host_has_its_own_lines_and_names_jobs),
       cmocka_unit_test(test_many_lives_leave_nothing),
       cmocka_unit_test(test_allocation_failure_at_every_n),
