@@ -102,11 +102,14 @@ static int limit(jr_verb_call *v) {
   return plain(v, JR_SQL_LIMIT, 4, 0, 0);
 }
 
+/* Gives the pages back too, as many at a time as may be. */
 static int prune(jr_verb_call *v) {
   sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_PRUNE),
                *runs = jr_sqlite_get(v->c, JR_SQL_PRUNE_RUNS);
   if (!s || !runs) return v->c->status;
-  jr_sqlite_bind_cells(s, 1, 3, v->in, &v->at);
+  jr_sqlite_bind_cells(s, 1, 1, v->in, &v->at);
+  size_t failed_before = v->at;
+  jr_sqlite_bind_cells(s, 2, 2, v->in, &v->at);
   sqlite3_bind_int64(s, 4, v->now);
   int status, done, n = 0;
   while ((status = jr_sqlite_step(v->c, s)) == 1) {
@@ -118,7 +121,11 @@ static int prune(jr_verb_call *v) {
     n++;
   }
   jr_cells_add_integer(v->out, n);
-  return status;
+  if (status < 0 || !(s = jr_sqlite_get(v->c, JR_SQL_PRUNE_NODES))) return v->c->status;
+  v->at = failed_before;
+  sqlite3_bind_int64(s, 1, jr_verb_integer(v));
+  if ((status = jr_sqlite_finish(v->c, s)) < 0 || n == 0) return status;
+  return jr_sqlite_run(v->c, "PRAGMA incremental_vacuum(1000)");
 }
 
 static int query_of(const jr_cell *name) {

@@ -75,8 +75,10 @@
   X(LIMIT, "INSERT INTO jr_queue(name, max_global, rate_n, rate_ms) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(name) DO UPDATE SET " \
     "max_global = excluded.max_global, rate_n = excluded.rate_n, rate_ms = excluded.rate_ms") \
   X(PRUNE, "DELETE FROM jr_job WHERE id IN (SELECT id FROM jr_job WHERE finished_at IS NOT NULL AND (state = 4 AND finished_at < ?1 OR " \
-    "state IN (5, 6) AND finished_at < ?2) AND coalesce(ukey_until, 0) <= ?4 AND id NOT IN (SELECT needs FROM jr_dep) LIMIT ?3) RETURNING id") \
-  X(PRUNE_RUNS, "DELETE FROM jr_run WHERE job = ?1")
+    "state IN (5, 6) AND finished_at < ?2 OR sched IS NOT NULL AND tick_at < (SELECT k.tick_at FROM jr_job AS k WHERE k.sched = jr_job.sched " \
+    "ORDER BY k.tick_at DESC LIMIT 1 OFFSET 99)) AND coalesce(ukey_until, 0) <= ?4 AND id NOT IN (SELECT needs FROM jr_dep) LIMIT ?3) RETURNING id") \
+  X(PRUNE_RUNS, "DELETE FROM jr_run WHERE job = ?1") \
+  X(PRUNE_NODES, "DELETE FROM jr_node WHERE state = 0 AND started_at < ?1")
 
 /* Jobs that run have no row in jr_run yet: that start's row is made of the job's. */
 #define JR_SQL_ALL_RUNS \

@@ -221,6 +221,21 @@ function test_what_is_given_back_at_the_end_keeps_its_attempt()
   lu.assertEquals({ queue.get(id).state, queue.get(id).attempt }, { "available", 0 })
 end
 
+function test_what_ended_long_ago_goes()
+  local q = queue.open "q"
+  q:handle(function(job) if job.args == "bad" then error("boom", 0) end end)
+  local good, bad = q:push "good", q:push("bad", { retry = 1 })
+  queue.wait(good)
+  pcall(queue.wait, bad)
+  sleep(23 * 3600)
+  lu.assertNotNil(queue.get(good))
+  sleep(3 * 3600)
+  lu.assertNil(queue.get(good))
+  lu.assertNotNil(queue.get(bad))
+  sleep(14 * 86400)
+  lu.assertNil(queue.get(bad))
+end
+
 function test_wrong_use_is_named()
   local q = queue.open "q"
   lu.assertStrContains(usage_of(queue.open, ""), "queue.open: expected a queue's name")

@@ -320,6 +320,18 @@ function tests.what_has_ended_is_pruned_by_age(db)
   lu.assertNil(db:get(waits))
 end
 
+function tests.of_a_schedule_the_last_hundred_are_kept(db)
+  declare(db, "often")
+  for i = 1, 103 do
+    local id = db.core:id()
+    db:tick("often", i, nil, id)
+    db:stop({ id = id, attempt = 1, fence = 1, reason = 0, started_at = 0 }, COMPLETED)
+  end
+  lu.assertEquals(db:prune(0, 0, 1000), 3)
+  lu.assertEquals(#db:query("jobs", nil, nil, 1000), 100)
+  lu.assertEquals(#db:query("runs", nil, 1000), 100)
+end
+
 function tests.a_node_gives_signs_of_life(db)
   lu.assertEquals(db:beat(), 1)
   lu.assertEquals(db:beat(), 2)

@@ -1,4 +1,5 @@
---- The timer of the jobs that wait for their time: asleep until the next one is due, never looking before.
+--- The timer of the jobs that wait for their time: asleep until the next one is due, never looking before. Once an hour
+--- it removes what ended long ago.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -20,11 +21,26 @@ function M.seconds_until(ms)
 end
 
 local function sleep(due)
-  state.due = due
-  local seconds = due and M.seconds_until(due) or nil
-  if seconds and seconds > 9e9 then seconds = nil end
+  if state.is_told then return end -- while it was at work
+  state.due, state.sleeps = due, true
+  local seconds = math.max(state.prune_at - task.monotonic(), 0) + 1e-6
+  if due then seconds = math.min(seconds, M.seconds_until(due)) end
   state.queue:wait(seconds)
-  state.due = nil
+  state.due, state.sleeps = nil, false
+end
+
+local PRUNE_EVERY <const>, AT_A_TIME <const> = 3600, 1000
+local COMPLETED_MS <const>, FAILED_MS <const> = 86400000, 14 * 86400000
+
+-- What ended long ago goes: completed jobs after a day, others after two weeks, and of a schedule all but the last 100.
+local function prune()
+  if task.monotonic() < (state.prune_at or 0) then return end
+  state.prune_at = task.monotonic() + PRUNE_EVERY
+  local now, deleted = math.floor(task.now() * 1000), nil
+  repeat
+    deleted = store.insist(core.prune, now - COMPLETED_MS, now - FAILED_MS, AT_A_TIME)
+    if deleted == AT_A_TIME then task.sleep(0.01) end -- others' turn
+  until deleted < AT_A_TIME or state.ends
 end
 
 local function promote(ring)
@@ -35,10 +51,12 @@ end
 
 local function run(ring)
   while not state.ends do
+    state.is_told = false
     local due = promote(ring)
+    prune()
     if not state.ends then sleep(due) end
   end
-  state.task = nil
+  state.task, state.prune_at = nil, nil
 end
 
 ---Runs it, if it does not run.
@@ -54,13 +72,15 @@ end
 ---A job becomes due at `ms` (nil: somebody else knows when).
 ---@param ms? integer
 function M.note(ms)
-  if state.task and (not ms or not state.due or ms < state.due) then state.queue:wake(1) end
+  if not state.task or state.sleeps and ms and state.due and ms >= state.due then return end
+  state.is_told = true
+  state.queue:wake(1)
 end
 
 ---Ends it.
 function M.stop()
   state.ends = true
-  if state.task then state.queue:wake(1) end
+  M.note()
 end
 
 ---@return jobrun.Task?
