@@ -96,15 +96,16 @@ class APScheduler:
         out(us=(time.process_time() - before) / n * 1e6)
 
     def late(self, n):
-        lateness, starts = [], []
+        lateness, plans = [], []
 
         def run(i):
-            lateness.append((now() - starts[i]) % 1)
+            lateness.append(now() - plans[i])
+            plans[i] += 1
 
         begin = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2 + n / 2000)
         for i in range(n):
             start = begin + datetime.timedelta(seconds=i / n)
-            starts.append(start.timestamp())
+            plans.append(start.timestamp())
             self.scheduler.add_job(run, "interval", args=[i], seconds=1, start_date=start)
         self.scheduler.start()
         time.sleep(max(0, begin.timestamp() - now()) + 3)
