@@ -70,7 +70,21 @@ local function own_options(opts)
   return own
 end
 
-local function check_place(own, place)
+-- What is raw ("pipe:1", a tee) may lead to a neighbour; a path or URL does not.
+local function leads_out(files)
+  for _, file in ipairs(files) do
+    if file.kind == "raw" then return true end
+  end
+  return false
+end
+
+local function check_place(own, place, plan)
+  if place.reads and not leads_out(plan.inputs) then
+    check.fail "stage.ffmpeg: it reads files, so nobody reads the stage before: leave out an input, or that stage"
+  end
+  if place.writes and not leads_out(plan.outputs) then
+    check.fail "stage.ffmpeg: it writes files, so the stage behind gets nothing: leave out an output, or that stage"
+  end
   if place.reads and own.stdin then check.fail "stage.ffmpeg: its stdin comes from the stage before" end
   if place.writes and own.capture_stdout then check.fail "stage.ffmpeg: its stdout goes to the next stage" end
 end
@@ -91,7 +105,7 @@ function M.prepare(opts, place, pass)
   local plan = argv.plan(opts, place)
   if pass then passes.apply(plan, pass) end
   local own = own_options(opts)
-  check_place(own, place)
+  check_place(own, place, plan)
   plan.stats_period = stats_period(own)
   output.check_cwd(own.cwd)
   output.check_inputs("ffmpeg", plan.inputs, own.cwd)
