@@ -326,7 +326,7 @@ end
 function benches.cron_next(n)
   local rules = require "jobrun.core.rule"
   local zone = rules.zone "America/New_York"
-  local function rate(line, times)
+  local function speed(line, times)
     local rule = rules.cron(line)
     local begin <const> = 1735689600 * 1000000000
     rules.bind(rule, zone, nil, nil, begin, false)
@@ -335,7 +335,7 @@ function benches.cron_next(n)
     for _ = 1, times do at = next_of(rule, at) or begin end -- the calendar ends with the year 9999
     return times / (monotonic() - begun)
   end
-  out { per_s = rate("*/5 * * * *", n), rare_us = 1e6 / rate("0 0 29 2 1", n // 10) }
+  out { per_s = speed("*/5 * * * *", n), rare_us = 1e6 / speed("0 0 29 2 1", n // 10) }
 end
 
 benches[arg[1]](tonumber(arg[2]) or arg[2], arg[3])

@@ -152,6 +152,26 @@ static void test_blocking_calls(void **state) {
       true);
 }
 
+static void test_requests(void **state) {
+  (void)state;
+  run_scenario_at(
+      "local app = http.app()\n"
+      "app.post('/echo', function(req) return req.body end)\n"
+      "app.get('/stream', function()\n"
+      "  return http.stream(function(write) for i = 1, 9 do write(('x'):rep(50000)) end end)\n"
+      "end)\n"
+      "local server = app.listen(0)\n"
+      "local url = 'http://127.0.0.1:' .. server.port\n"
+      "local r = http.fetch {url = url .. '/echo', body = ('y'):rep(9000), timeout = 5}\n"
+      "assert(r.status ~= 200 or #r.body == 9000)\n"
+      "local n = 0\n"
+      "for bytes in http.fetch({url = url .. '/stream', stream = true, timeout = 5}):chunks() do\n"
+      "  n = n + #bytes\n"
+      "end\n"
+      "server:close()\n",
+      true);
+}
+
 static void test_figures_and_the_log(void **state) {
   (void)state;
   run_scenario("local seen = 0\n"
@@ -165,15 +185,11 @@ static void test_figures_and_the_log(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_tasks),
-      cmocka_unit_test(test_failing_tasks),
-      cmocka_unit_test(test_user_coroutines),
-      cmocka_unit_test(test_sync),
-      cmocka_unit_test(test_programs),
-      cmocka_unit_test(test_files),
-      cmocka_unit_test(test_blocking_calls),
-      cmocka_unit_test(test_jobs),
-      cmocka_unit_test(test_figures_and_the_log),
+      cmocka_unit_test(test_tasks),           cmocka_unit_test(test_failing_tasks),
+      cmocka_unit_test(test_user_coroutines), cmocka_unit_test(test_sync),
+      cmocka_unit_test(test_programs),        cmocka_unit_test(test_files),
+      cmocka_unit_test(test_blocking_calls),  cmocka_unit_test(test_jobs),
+      cmocka_unit_test(test_requests),        cmocka_unit_test(test_figures_and_the_log),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
