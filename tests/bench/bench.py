@@ -166,6 +166,14 @@ class Programs:
         serve = [sys.executable, f"{HERE}/serve.py", route]
         return {label: serve + row if isinstance(row, list) else row for label, row in rows.items()}
 
+    def queues(self, n):
+        """jobrun, and why its peers are not here: they need servers, which this bench does not start."""
+        rows = {"jobrun": self.with_args("jobrun", "queue", n)}
+        for label, server, name in (("graphile-worker", "postgres", "PostgreSQL"), ("pg-boss", "postgres", "PostgreSQL"),
+                                    ("BullMQ", "redis-server", "Redis")):
+            rows[label] = f"not measured: needs a {name} server" + ("" if shutil.which(server) else ", not installed")
+        return rows
+
     def stand_ins(self):
         bare = [f"{self.tools}/stamps"]
         return {"bare stand-in": bare, **self.followers("storm", *bare)}
@@ -244,6 +252,14 @@ def make_benches(p):
         Bench("route", [less("hello", "HTTP: a text, without the socket", "us"),
                         less("json", "HTTP: a checked JSON body, without the socket", "us", 9.2)],
               p.rows("route", 30000, "jobrun")),
+        Bench("queue", [more("per_s", "durable job cycles a second, 100 in flight", "", 30000),
+                        less("p50_ms", "durable job cycles: a step, p50", "ms"),
+                        less("p99_ms", "durable job cycles: a step, p99", "ms", 5)],
+              p.queues(100)),
+        Bench("queue1", [more("per_s", "durable job cycles a second, one by one", "")],
+              {"jobrun": p.with_args("jobrun", "queue", 1)}),
+        Bench("claim", [less("claim_us", "a claim beside 1e5 jobs of next week", "us", 100)],
+              {"jobrun": p.with_args("jobrun", "claim", 100000)}),
         Bench("jobs_add", [less("add_s", "adding 1e5 jobs", "s", 0.2), less("bytes", "memory of a job", "B", 400)],
               p.schedulers("add", 100000, schedule=100000, apscheduler=20000, croner=2000, node_cron=5000,
                            node_schedule=10000)),

@@ -246,6 +246,71 @@ local function rate(bytes, fn, ...)
   return bytes / best / 1e6
 end
 
+-- A store in a new file.
+local function new_store()
+  local path = os.tmpname()
+  os.remove(path)
+  jobrun.store("sqlite:" .. path)
+  return path
+end
+
+local function remove_store(path)
+  require("jobrun.store").close()
+  for _, suffix in ipairs { "", "-wal", "-shm", ".d/lock" } do os.remove(path .. suffix) end
+  os.remove(path .. ".d")
+end
+
+-- Durable job cycles for 3 s: each of n producers pushes a job (waits until it is on disk) and then waits until it was
+-- claimed, run, and its end is on disk. The times are those of one step: the push, half of the rest.
+function benches.queue(n)
+  local path, steps, cycles = new_store(), {}, 0
+  local q = jobrun.queue.open("bench", { concurrency = n })
+  q:handle(function() end)
+  local begun = monotonic()
+  scope(function()
+    for _ = 1, n do
+      spawn(function()
+        while monotonic() < begun + 3 do
+          local t0 = monotonic()
+          local id = q:push { file = "/srv/in/0001.mp4" }
+          local t1 = monotonic()
+          jobrun.queue.wait(id)
+          steps[#steps + 1], steps[#steps + 2] = t1 - t0, (monotonic() - t1) / 2
+          cycles = cycles + 1
+        end
+      end)
+    end
+  end)
+  out(with_spread({ per_s = cycles / (monotonic() - begun) }, steps))
+  remove_store(path)
+end
+
+-- What a claim costs, its share of the commits included, with n jobs of better priority that are due next week.
+function benches.claim(n)
+  local path, core = new_store(), require "jobrun.core.store"
+  local db = require("jobrun.store").current()
+  local function push(priority, at)
+    return db:call(core.enqueue, db:id(), "q", "job", priority, at, 10, nil, "{}", "{}", nil, nil)
+  end
+  local week = math.floor((jobrun.now() + 7 * 86400) * 1000)
+  for _ = 1, n // 1000 do
+    scope(function()
+      for _ = 1, 1000 do spawn(push, -1, week) end
+    end)
+  end
+  local function timed(rounds, fn)
+    local begun = monotonic()
+    scope(function()
+      for _ = 1, rounds do spawn(fn) end
+    end)
+    return monotonic() - begun
+  end
+  timed(2000, function() push(0) end)
+  local took = timed(2000, function() db:call(core.claim, "q", 1) end)
+  out { claim_us = took / 2000 * 1e6 }
+  remove_store(path)
+end
+
 function benches.json(n)
   local json = jobrun.json
   local runs = documents(n)

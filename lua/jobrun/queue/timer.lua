@@ -36,9 +36,9 @@ local COMPLETED_MS <const>, FAILED_MS <const> = 86400000, 14 * 86400000
 local function prune()
   if task.monotonic() < (state.prune_at or 0) then return end
   state.prune_at = task.monotonic() + PRUNE_EVERY
-  local now, deleted = math.floor(task.now() * 1000), nil
+  local now = math.floor(task.now() * 1000)
   repeat
-    deleted = store.insist(core.prune, now - COMPLETED_MS, now - FAILED_MS, AT_A_TIME)
+    local deleted = store.insist(core.prune, now - COMPLETED_MS, now - FAILED_MS, AT_A_TIME)
     if deleted == AT_A_TIME then task.sleep(0.01) end -- others' turn
   until deleted < AT_A_TIME or state.ends
 end
