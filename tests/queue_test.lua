@@ -236,6 +236,29 @@ function test_what_ended_long_ago_goes()
   lu.assertNil(queue.get(bad))
 end
 
+function test_old_logs_go_with_their_jobs()
+  local dir = require("jobrun.testing").tmpdir()
+  jobrun.store("sqlite:" .. dir .. "/s.db")
+  local q = queue.open "q"
+  q:handle(function(job) job:log "said" end)
+  queue.wait(q:push())
+  local function days() return #jobrun.fs.list(dir .. "/s.db.d/logs") end
+  lu.assertEquals(days(), 1)
+  sleep(13 * 86400)
+  lu.assertEquals(days(), 1)
+  sleep(3 * 86400)
+  lu.assertEquals(days(), 0)
+end
+
+function test_a_store_that_is_of_no_use_any_more_ends_the_script()
+  local r = jobrun.exec { os.getenv "JOBRUN_BUILD" .. "/jobrun", "-e", [[
+    queue.open("q"):handle(print)
+    require("jobrun.store").current():close()
+    require("jobrun.queue.consumer").ring "q"]], check = false }
+  lu.assertEquals(r.exit_code, 1)
+  lu.assertStrContains(r.stderr, "the store was closed")
+end
+
 function test_wrong_use_is_named()
   local q = queue.open "q"
   lu.assertStrContains(usage_of(queue.open, ""), "queue.open: expected a queue's name")

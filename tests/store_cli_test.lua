@@ -107,6 +107,52 @@ local function refuses(code, text, ...)
   lu.assertStrContains(log, text)
 end
 
+function test_logs_of_a_run_are_files_that_can_be_followed()
+  local dir = testing.tmpdir()
+  local url, said = url_in(dir), {}
+  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    local q = queue.open "q"
+    q:handle(function(job)
+      job:log("line %d", 1)
+      while not fs.exists(arg[1]) do sleep(0.01) end
+      job:log "line 2"
+    end)
+    local id = q:push()
+    print(id)
+    queue.wait(id)
+    os.exit(0)]], dir .. "/go", on_line = function(line) said[#said + 1] = line end }
+  testing.wait_for(function() return said[1] end)
+  testing.wait_for(function() return command(url, "logs", said[1]) == "line 1" end)
+  local followed = {}
+  local f = jobrun.exec.start { build .. "/jobrun", "logs", said[1], "-f", "--store=" .. url,
+    on_line = function(line) followed[#followed + 1] = line end }
+  testing.wait_for(function() return followed[1] end)
+  io.open(dir .. "/go", "w"):close()
+  f:wait()
+  p:wait()
+  lu.assertEquals(followed, { "line 1", "line 2" })
+  lu.assertEquals(command(url, "logs", said[1]), "line 1\nline 2")
+end
+
+function test_a_long_log_keeps_its_beginning_and_its_end()
+  local dir = testing.tmpdir()
+  local url = url_in(dir)
+  local r = jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    local q = queue.open "q"
+    q:handle(function(job) for i = 1, 40000 do job:log("%08d %s", i, ("x"):rep(91)) end end)
+    local id = q:push()
+    queue.wait(id)
+    print(id)
+    os.exit(0)]] }
+  local logs = io.popen(("%s/jobrun logs %s --store=%s"):format(build, r.stdout:match "%d+", url))
+  local text = logs:read "a"
+  logs:close()
+  lu.assertEquals(text:sub(1, 8), "00000001")
+  lu.assertStrContains(text:sub(-101), "00040000")
+  lu.assertTrue(#text < 2.1 * 1024 * 1024)
+  lu.assertStrContains(text, "bytes are missing here")
+end
+
 function test_wrong_use_is_named()
   local dir = testing.tmpdir()
   refuses(2, "there is no store", "sqlite:" .. dir .. "/none.db", "jobs")
@@ -117,4 +163,5 @@ function test_wrong_use_is_named()
   refuses(2, "unknown option --stat", url, "jobs", "--stat", "running")
   refuses(1, "did you mean 'running'?", url, "jobs", "--state", "runing")
   refuses(2, "expected a job's id", url, "why")
+  refuses(1, "there is no run of a job 7", url, "logs", "7")
 end

@@ -136,6 +136,12 @@ function M.open_asked()
   if url_asked_for() then M.current() end
 end
 
+---The path of its file; ":memory:".
+---@return string
+function M.path()
+  return state.path
+end
+
 ---Was one asked for, so that schedules are kept in it? Its path, or nil.
 ---@return string?
 function M.explicit_path()
@@ -152,11 +158,21 @@ function M.insist(verb, ...)
     local results = table.pack(pcall(store.call, store, verb, ...))
     if results[1] then return table.unpack(results, 2, results.n) end
     local e = results[2]
-    if not M.may_pass(e) then error(e, 0) end
+    if not M.may_pass(e) then M.give_up(e) end
     log.error("%s; trying again in %d s", tostring(e), wait)
     task.sleep(wait)
     wait = math.min(wait * 2, 30)
   end
+end
+
+---The store is of no use any more (damaged, closed): what waits for it would wait for ever. Ends the script with status 1.
+---@param e any
+function M.give_up(e)
+  if not err.is(e, "cancelled") then
+    log.error("%s", tostring(e))
+    os.exit(1)
+  end
+  error(e, 0)
 end
 
 local PASSING = { no_space = true, no_memory = true, system = true, busy = true }

@@ -5,15 +5,20 @@
 local check = require "jobrun.check"
 local err = require "jobrun.core.error"
 local json = require "jobrun.json"
+local core = require "jobrun.core.store"
 local remote = require "jobrun.cli.remote"
+local runlog = require "jobrun.queue.runlog"
+local stored = require "jobrun.cli.stored"
+local task = require "jobrun.task"
 
 local M = {}
 
 M.help = [[
 jobrun logs [RUN|JOB] -s ADDR [-n COUNT] [--level=LEVEL] [-f] [--json]
+jobrun logs ID --store URL [-f]
 
 The last 100 events of a running script's log, or COUNT (1000 at most); of one run or job; -f goes on with those that
-come. (-s: see jobrun help status)
+come. (-s: see jobrun help status.) Or what the newest run of a queued job has logged.
 
 Example:  jobrun logs nightly -f -s /run/app.sock]]
 
@@ -60,8 +65,44 @@ local function follow(at, query, as_json)
   io.stderr:write("jobrun: the script has ended\n")
 end
 
+-- ---- of a run in a store -------------------------------------------------------------------------
+
+-- The newest run of a job, and where its log lies.
+local function newest_run(db, id, path)
+  local run = db:call(core.query, "runs", id, 1)[1]
+  if not run then stored.fail("logs: there is no run of a job %d", id) end
+  return run, run.log_path or runlog.path(path, id, run.fence, run.started_at)
+end
+
+-- Prints what a file has behind an offset; the new offset.
+local function print_from(path, offset)
+  local file <close> = io.open(path, "rb")
+  if not file then return offset end
+  file:seek("set", offset)
+  local text = file:read "a"
+  io.write(text)
+  io.flush()
+  return offset + #text
+end
+
+local function of_store(...)
+  local db, options, rest, path = stored.open("logs", M.help, { follow = true }, { 1, 1, words = "a job's id" }, false, ...)
+  if not db then return end
+  local id = stored.id("logs", rest[1])
+  local run, log_path = newest_run(db, id, path)
+  local offset = print_from(log_path, 0)
+  while options.follow and not run.ended_at do
+    task.sleep(0.1)
+    run, log_path = newest_run(db, id, path)
+    offset = print_from(log_path, offset)
+  end
+  db:close()
+  if offset == 0 and run.tail then io.write(run.tail) end
+end
+
 ---@param ... string
 function M.main(...)
+  if stored.is_meant(...) then return of_store(...) end
   local at, options, rest = remote.parse("logs", M.help, { count = "number", level = "text", follow = true },
     { 0, 1, words = "at most a run's number or the name of a job" }, ...)
   if not at then return end

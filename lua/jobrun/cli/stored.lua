@@ -55,9 +55,10 @@ end
 ---@return table? db
 ---@return table options
 ---@return string[] rest
+---@return string? path of its file
 function M.open(command, help, spec, count, writes, ...)
   spec.store, spec.help, spec.json = "text", true, true
-  local options, rest = args.parse(command, spec, { h = "help", n = "count" }, ...)
+  local options, rest = args.parse(command, spec, { h = "help", n = "count", f = "follow" }, ...)
   if options.help then
     print(help)
     return nil, options, rest
@@ -65,9 +66,10 @@ function M.open(command, help, spec, count, writes, ...)
   if #rest < count[1] or #rest > count[2] then
     check.fail("%s: expected %s (jobrun help %s)", command, count.words, command)
   end
-  local ok, db = pcall(core.open, path_of(command, options), false, not writes)
+  local path = path_of(command, options)
+  local ok, db = pcall(core.open, path, false, not writes)
   if not ok then M.fail("%s", err.is(db) and db.message or tostring(db)) end
-  return db, options, rest
+  return db, options, rest, path
 end
 
 ---@param command string

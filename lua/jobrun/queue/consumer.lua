@@ -12,6 +12,7 @@ local err = require "jobrun.core.error"
 local json = require "jobrun.json"
 local log = require "jobrun.log"
 local retry = require "jobrun.retry"
+local runlog = require "jobrun.queue.runlog"
 local store = require "jobrun.store"
 local sync = require "jobrun.core.sync"
 local task = require "jobrun.task"
@@ -46,10 +47,15 @@ Run.__index = Run
 local REASONS = { [0] = "first", "error", "lost", "by hand", "timeout", "released" }
 M.REASONS = REASONS
 
----A line of the log, with the queue and the job's id.
+local logs = setmetatable({}, { __mode = "k" }) -- run → its log, from its first line on
+
+---A line of the log, with the queue and the job's id; and of the run's own (`jobrun logs ID`).
 ---@param fmt string
 function Run:log(fmt, ...)
-  log.info("%s %d: %s", self.queue, self.id, select("#", ...) > 0 and fmt:format(...) or tostring(fmt))
+  local text = select("#", ...) > 0 and fmt:format(...) or tostring(fmt)
+  log.info("%s %d: %s", self.queue, self.id, text)
+  if not logs[self] then logs[self] = runlog.new(store.path(), self.id, self.fence, self.started_ms) end
+  logs[self]:add(text)
 end
 
 local consumers = {} -- name → consumer
@@ -90,8 +96,15 @@ local function encode(value)
 end
 
 local function write_down(run, state, when, given_back, result, text, outcome, next_reason)
+  local lines = logs[run]
+  if not lines then
+    return store.insist(core.finish, run.id, run.fence, state, when, given_back, result, text, outcome, run.attempt,
+      run.reason_code, run.started_ms, next_reason, run.exit_code, run.signal)
+  end
+  lines:close()
   return store.insist(core.finish, run.id, run.fence, state, when, given_back, result, text, outcome, run.attempt,
-    run.reason_code, run.started_ms, next_reason, run.exit_code, run.signal)
+    run.reason_code, run.started_ms, next_reason, run.exit_code, run.signal, nil, nil, lines.path, lines.bytes,
+    lines.dropped, nil, lines.recent)
 end
 
 -- What an answer says about other jobs: released ones may start, cancelled ones have ended.
@@ -244,7 +257,7 @@ function Consumer:claim()
   local free = math.min(self.concurrency - self.running, MOST_PLACES)
   local ok, wait_until, rows = pcall(store.current().call, store.current(), core.claim, self.name, free)
   if not ok then
-    if not store.may_pass(wait_until) then error(wait_until, 0) end
+    if not store.may_pass(wait_until) then store.give_up(wait_until) end
     log.error("%s; claiming again in 1 s", tostring(wait_until))
     self.wait_until = (task.now() + 1) * 1000
     return

@@ -5,6 +5,7 @@
 
 local core = require "jobrun.core.store"
 local log = require "jobrun.log"
+local runlog = require "jobrun.queue.runlog"
 local store = require "jobrun.store"
 local sync = require "jobrun.core.sync"
 local task = require "jobrun.task"
@@ -41,6 +42,7 @@ local function prune()
     local deleted = store.insist(core.prune, now - COMPLETED_MS, now - FAILED_MS, AT_A_TIME)
     if deleted == AT_A_TIME then task.sleep(0.01) end -- others' turn
   until deleted < AT_A_TIME or state.ends
+  runlog.prune(store.path(), (now - FAILED_MS) / 1000)
 end
 
 local function promote(ring)
