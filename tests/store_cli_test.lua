@@ -107,6 +107,38 @@ local function refuses(code, text, ...)
   lu.assertStrContains(log, text)
 end
 
+function test_a_running_script_is_asked_by_its_socket()
+  local dir = testing.tmpdir()
+  local address, said = dir .. "/app.sock", {}
+  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--grace=0", "--listen=unix:" .. address,
+    "--store=" .. url_in(dir), "-e", [[
+    queue.open("q"):handle(function(job)
+      if job.args == "wait" then sleep(60) end
+      print(job.args.n, job.reason)
+      io.stdout:flush()
+      if job.reason == "first" then error("boom", 0) end
+    end)
+    print "up"
+    io.stdout:flush()]], check = false, on_line = function(line) said[#said + 1] = line end }
+  testing.wait_for(function() return said[1] == "up" end)
+  local function ask(...)
+    local r = jobrun.exec { check = false, build .. "/jobrun", ... }
+    lu.assertEquals(r.exit_code, 0, r.stderr)
+    return (r.stdout:gsub("\n$", ""))
+  end
+  local id = ask("push", "q", '{"n": 7}', "-s", address)
+  testing.wait_for(function() return said[2] == "7\tfirst" end)
+  lu.assertStrContains(ask("retry", id, "-s", address), id .. ": is ")
+  testing.wait_for(function() return said[3] == "7\tby hand" end)
+  local stuck = ask("push", "q", '"wait"', "--priority", "2", "-s", address)
+  lu.assertStrContains(ask("cancel", stuck, "-s", address), stuck .. ": is ")
+  testing.wait_for(function() return of(url_in(dir), "jobs", "--json", "--state", "cancelled")[1] end)
+  local later = json.decode(ask("push", "q", "--delay", "1h", "--json", "-s", address))
+  lu.assertEquals(later.state, "scheduled")
+  p:stop()
+  p:wait()
+end
+
 function test_logs_of_a_run_are_files_that_can_be_followed()
   local dir = testing.tmpdir()
   local url, said = url_in(dir), {}

@@ -259,6 +259,7 @@ function M.app(options)
   app.post("/api/jobs/{name}/pause", { summary = "Pauses a job" }, changer("pause", "is paused"))
   app.post("/api/jobs/{name}/resume", { summary = "Lets a paused job go on" }, changer("resume", "goes on"))
   app.post("/api/runs/{id:int}/cancel", { summary = "Cancels a run", status = 202 }, cancel_run)
+  require("jobrun.control.queues").add(app)
   return app
 end
 

@@ -9,6 +9,10 @@ local stored = require "jobrun.cli.stored"
 
 -- A number is a run's, anything else a job's name: all its runs that go on.
 local function cancel(at, what)
+  if what:find "^%d+$" and #what > 12 then -- as the ids of queues' jobs are, and no run's
+    local job = at:post("/api/queues/jobs/" .. what .. "/cancel")
+    return job, ("%s: is %s"):format(what, job.state)
+  end
   if what:find "^%d+$" then
     return at:post("/api/runs/" .. what .. "/cancel"), ("run %s: cancelled"):format(what)
   end

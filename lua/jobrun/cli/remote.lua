@@ -49,6 +49,7 @@ function Remote:ask(method, path, options)
   if method == "POST" then headers["Content-Type"] = "application/json" end
   local ok, r = pcall(fetch, {
     url = self.base .. path, method = method, headers = headers, query = o.query, socket = self.socket, stream = o.stream,
+    body = o.body,
   })
   if not ok then say_failure(self, r) end
   if not o.stream and not r:ok() then say_refusal(self, r) end
@@ -59,8 +60,10 @@ function Remote:get(path, query)
   return self:ask("GET", path, { query = query }):json()
 end
 
-function Remote:post(path)
-  return self:ask("POST", path):json()
+---@param path string
+---@param body? string JSON
+function Remote:post(path, body)
+  return self:ask("POST", path, { body = body }):json()
 end
 
 ---The path of a job.

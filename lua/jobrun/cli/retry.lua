@@ -2,21 +2,20 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local deed = require "jobrun.cli.deed"
 local stored = require "jobrun.cli.stored"
 
-local M = {}
-
-M.help = [[
+local HELP <const> = [[
 jobrun retry ID... [--store URL] [--json]
 
 Jobs that were discarded or cancelled start again, with all their attempts; those that wait for their time need not. Of
-a store that no process has open; a running script has queue.retry(id).
+a store that no process has open; with -s ADDR of a script that runs (see jobrun help status).
 
 Example:  jobrun retry 384394900520566785 --store sqlite:state.db]]
 
----@param ... string
-function M.main(...)
-  return stored.deed("retry", M.help, function(db, name) return stored.change(db, "retry", name, "available") end, ...)
-end
-
-return M
+return deed.command("retry", HELP, function(at, name)
+  local job = at:post("/api/queues/jobs/" .. stored.id("retry", name) .. "/retry")
+  return job, ("%s: is %s"):format(name, job.state)
+end, function(db, name)
+  return stored.change(db, "retry", name, "available")
+end)

@@ -1,0 +1,70 @@
+--- The control API's part about queues: what is in the script's store, push, cancel, retry, pause, resume.
+---
+---   GET  /api/queues /api/queues/jobs/{id}
+---   POST /api/queues/{name}/push|pause|resume   /api/queues/jobs/{id}/cancel|retry
+--
+-- SPDX-License-Identifier: MIT
+
+local http = require "jobrun.http"
+local json = require "jobrun.json"
+local queue = require "jobrun.queue"
+
+local M = {}
+
+local t = http.t
+
+local JOB = t.object {
+  args = t.any { default = json.null },
+  priority = t.int { default = 0 },
+  delay = t.number { min = 0, default = 0 },
+}
+
+local function describe(job)
+  job.id = tostring(job.id)
+  for _, key in ipairs { "run_at", "created_at", "started_at", "finished_at" } do job[key] = job[key] or json.null end
+  return job
+end
+
+local function show(req)
+  local job = queue.get(req.params.id)
+  if not job then http.fail(404, ("there is no job %d in a queue"):format(req.params.id)) end
+  return describe(job)
+end
+
+local function push(req)
+  local job = req.body
+  local args = job.args
+  if args == json.null then args = nil end
+  local id = queue.open(req.params.name):push(args, { priority = job.priority, delay = job.delay > 0 and job.delay or nil })
+  return 201, describe(queue.get(id))
+end
+
+-- Does what queue.DEED does; says what the job is now.
+local function changer(deed)
+  return function(req)
+    show(req)
+    queue[deed](req.params.id)
+    return show(req)
+  end
+end
+
+local function switch(deed)
+  return function(req)
+    queue[deed](req.params.name)
+    return { queue = req.params.name, paused = deed == "pause" }
+  end
+end
+
+---Adds the routes.
+---@param app table
+function M.add(app)
+  app.get("/api/queues", { summary = "How many jobs, by queue and state" }, function() return { queues = queue.stats() } end)
+  app.get("/api/queues/jobs/{id:int}", { summary = "A job of a queue" }, show)
+  app.post("/api/queues/jobs/{id:int}/cancel", { summary = "Cancels it" }, changer "cancel")
+  app.post("/api/queues/jobs/{id:int}/retry", { summary = "Makes it available again" }, changer "retry")
+  app.post("/api/queues/{name}/push", { summary = "Adds a job", status = 201, body = JOB }, push)
+  app.post("/api/queues/{name}/pause", { summary = "Starts nothing of a queue" }, switch "pause")
+  app.post("/api/queues/{name}/resume", { summary = "Lets it go on" }, switch "resume")
+end
+
+return M
