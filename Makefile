@@ -65,7 +65,7 @@ torture: deps-test
 
 ## lint: layers, formatting, luacheck
 lint:
-	@sh tests/lint.sh "$(PURE) / $(HEART) / $(WAITS) / $(TRADES) / $(LIBS) / $(DOOR) / main"
+	@sh tests/lint.sh "$(PURE) / $(HEART) / $(WAITS) / $(TRADES) / $(LIBS) / $(DOOR) / envfile command main"
 
 ## bench: one table of jobrun beside its peers (takes minutes; never fails)
 bench: deps
@@ -101,7 +101,7 @@ help:
 
 # ---- how it is built ----------------------------------------------------------------------------
 
-$(B)/jobrun: $(B)/main.o $(OBJ)
+$(B)/jobrun: $(B)/main.o $(B)/command.o $(B)/envfile.o $(OBJ)
 	$(call Q,LINK)$(CC) $(LINK) -o $@ $^ $(LIBRARIES) -Wl,-E
 
 $(B)/libjobrun.a: $(OBJ)

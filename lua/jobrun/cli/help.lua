@@ -7,9 +7,9 @@ local check = require "jobrun.check"
 local M = {}
 
 M.commands = {
-  cancel = true, check = true, doctor = true, explain = true, help = true, jobs = true, list = true, logs = true, next = true,
-  pause = true, push = true, resume = true, retry = true, run = true, runs = true, status = true, test = true, trigger = true,
-  why = true,
+  cancel = true, check = true, completions = true, doctor = true, explain = true, help = true, jobs = true, list = true,
+  logs = true, new = true, next = true, pause = true, push = true, repl = true, resume = true, retry = true, run = true,
+  runs = true, status = true, test = true, trigger = true, why = true,
 }
 
 local TEST <const> = [[
@@ -27,7 +27,7 @@ function M.main(command)
     end
     return print(require("jobrun.cli." .. command).help)
   end
-  print "Scripts: jobrun help check | explain | list | next | run | test"
+  print "Scripts: jobrun help check | completions | explain | list | new | next | repl | run | test"
   print "A running one: jobrun help cancel | logs | pause | resume | status | trigger"
   print "A store: jobrun help cancel | doctor | jobs | pause | push | resume | retry | runs | why"
   print "Options: jobrun --help"

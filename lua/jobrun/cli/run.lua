@@ -12,8 +12,9 @@ local M = {}
 
 M.help = [[
 jobrun run SCRIPT JOB...
+jobrun run SCRIPT --all, which is jobrun --once SCRIPT
 
-Loads the script and runs the named jobs once, now, side by side; its schedule does not start. Retries,
+Loads the script and runs the named jobs, or all, once, now, side by side; its schedule does not start. Retries,
 time limits and limits hold. Exit status 1 if a run failed.
 
 Example:  jobrun run backup.lua nightly]]
@@ -32,14 +33,16 @@ end
 
 ---@param ... string
 function M.main(...)
-  local options, rest = args.parse("run", { help = true }, { h = "help" }, ...)
+  local options, rest = args.parse("run", { help = true, all = true }, { h = "help" }, ...)
   if options.help then return print(M.help) end
-  if #rest < 2 then check.fail("run: expected a script and the names of jobs (jobrun help run)") end
+  if #rest < (options.all and 1 or 2) or options.all and #rest > 1 then
+    check.fail("run: expected a script and the names of jobs, or --all (jobrun help run)")
+  end
   core.hold()
   local main = task.spawn(declared.chunk(rest[1]))
   task.yield() -- loading ends at the first wait of the main chunk, or with it
   local batch = core.batch()
-  local chosen = {}
+  local chosen = options.all and core.list() or {}
   for i = 2, #rest do
     local job, why = find(core.list(), rest[i])
     if not job then
