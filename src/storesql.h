@@ -70,7 +70,7 @@
     "ukey = CASE WHEN coalesce(ukey_until, 0) <= ?2 THEN NULL ELSE ukey END WHERE id = ?1 AND state IN (0, 1, 3, 7)") \
   X(ASK_CANCEL, "UPDATE jr_job SET cancel_at = ?2 WHERE id = ?1 AND state = 2") \
   X(RETRY, "UPDATE jr_job SET state = 1, run_at = ?2, reason = 3, finished_at = NULL, error = NULL, cancel_at = NULL, " \
-    "attempt = CASE WHEN state IN (5, 6) THEN 0 ELSE attempt END WHERE id = ?1 AND state IN (0, 3, 5, 6)") \
+    "attempt = CASE WHEN state IN (5, 6) THEN 0 ELSE attempt END WHERE id = ?1 AND state IN (0, 3, 5, 6) AND sched IS NULL") \
   X(PAUSE, "INSERT INTO jr_queue(name, paused_at) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET paused_at = excluded.paused_at") \
   X(LIMIT, "INSERT INTO jr_queue(name, max_global, rate_n, rate_ms) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(name) DO UPDATE SET " \
     "max_global = excluded.max_global, rate_n = excluded.rate_n, rate_ms = excluded.rate_ms") \

@@ -175,6 +175,36 @@ function test_a_job_is_cancelled_while_it_waits_and_while_it_runs()
   lu.assertEquals(queue.cancel(running), "cancelled")
 end
 
+function test_a_second_script_is_refused_the_store_and_says_whose_it_is()
+  local dir = require("jobrun.testing").tmpdir()
+  jobrun.store("sqlite:" .. dir .. "/s.db")
+  queue.open "q"
+  local r = jobrun.exec { os.getenv "JOBRUN_BUILD" .. "/jobrun", "--store=sqlite:" .. dir .. "/s.db", "-e", 'queue.open "q"',
+    check = false }
+  lu.assertEquals(r.exit_code, 1)
+  lu.assertStrContains(r.stderr, "belongs to process")
+end
+
+function test_waits_for_jobs_are_cancelled_and_timed_out_as_others_are()
+  local q = queue.open "q"
+  local id = q:push()
+  local seen
+  local waiter = spawn(function()
+    local _, e = pcall(queue.wait, id)
+    seen = e.kind
+  end)
+  sleep(1)
+  waiter:cancel()
+  sleep(1)
+  lu.assertEquals(seen, "cancelled")
+  lu.assertEquals(kind_of(jobrun.timeout, 5, queue.wait, id), "timeout")
+  local pusher = spawn(function() pcall(q.push, q) end)
+  jobrun.yield()
+  pusher:cancel()
+  pcall(pusher.await, pusher)
+  lu.assertEquals(queue.get(id).state, "available")
+end
+
 function test_a_paused_queue_starts_nothing_until_it_is_resumed()
   local q = queue.open "q"
   q:handle(function() return 1 end)

@@ -287,6 +287,8 @@ function tests.a_tick_is_a_job_with_runs(db)
   local job = { id = id, attempt = 1, fence = 1, reason = 0, started_at = now_ms() }
   lu.assertEquals(db:get(id).state, RUNNING)
   lu.assertEquals(db:stop(job, DISCARDED, { error = "boom" }), DISCARDED)
+  lu.assertEquals({ db:retry(id) }, { DISCARDED, "" }) -- no queue would run it
+  lu.assertEquals(db:get(id).state, DISCARDED)
   lu.assertEquals(db:restart(id), 2)
   lu.assertNil((db:restart(id)))
   lu.assertEquals(db:stop({ id = id, attempt = 2, fence = 2, reason = 1, started_at = now_ms() }, COMPLETED), COMPLETED)

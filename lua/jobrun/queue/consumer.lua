@@ -174,6 +174,7 @@ end
 
 local function call_handler(run, handler)
   run.task = task.current()
+  if run.is_cancelled then run.task:cancel "queue.cancel" end -- before it began: its first wait raises
   return (handler(run))
 end
 
