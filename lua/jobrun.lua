@@ -68,4 +68,4 @@ local function index(words, name)
   return value
 end
 
-return setmetatable({}, { __index = index })
+return setmetatable({}, { __index = index, modules = MODULES, fields = FIELDS })

@@ -8,6 +8,7 @@
 
 #include "dump.h"
 #include "glue.h"
+#include "lib.h"
 #include "notify.h"
 #include "rt.h"
 
@@ -120,6 +121,17 @@ static int host_tasks(lua_State *L) {
   return 1;
 }
 
+/* source(file) → the text of one of jobrun's own Lua files ("jobrun/every.lua"), or nil */
+static int host_source(lua_State *L) {
+  const char *file = luaL_checkstring(L, 1);
+  for (const jr_embedded *e = jr_embedded_files; e->name; e++) {
+    if (strcmp(e->name, file) != 0) continue;
+    lua_pushlstring(L, e->start, (size_t)(e->end - e->start));
+    return 1;
+  }
+  return 0;
+}
+
 /* exit([code]), which is os.exit: ends the script in order, as SIGTERM does, with that status; the
  * calling task goes no further */
 static int host_exit(lua_State *L) {
@@ -157,6 +169,7 @@ int jr_open_host(lua_State *L) {
                                        {"monotonic_usec", host_monotonic_usec},
                                        {"stats", host_stats},
                                        {"tasks", host_tasks},
+                                       {"source", host_source},
                                        {"exit", host_exit},
                                        {"fail", host_fail},
                                        {NULL, NULL}};

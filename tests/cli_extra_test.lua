@@ -138,3 +138,20 @@ function test_versions_of_what_is_used()
   lu.assertEquals(status, 0)
   lu.assertStrMatches(out, "jobrun %d[%d.]+\nLua 5%.4%.%d+\nlibuv %d[%d.]+\nlibcurl %d[%d.]+\nffmpeg %S+\n")
 end
+
+-- Each word has the comment that stands above it; the parts of a module have theirs.
+function test_help_knows_every_word()
+  local map = getmetatable(jobrun)
+  for _, set in ipairs { map.modules, map.fields } do
+    for word, module in pairs(set) do
+      local status, out = jr("help", word)
+      local is_told = status == 0 and #out > #word + 20
+      lu.assertTrue(is_told or module:find "%.core%." ~= nil, word .. ": " .. out)
+    end
+  end
+  local _, out = jr("help", "fs.read")
+  lu.assertStrMatches(out, "fs%.read\n\n.*@param path string.*")
+  local status, _, text = jr("help", "evry")
+  lu.assertEquals(status, 2)
+  lu.assertStrContains(text, "did you mean 'every'?")
+end

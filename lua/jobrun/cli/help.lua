@@ -1,8 +1,9 @@
---- `jobrun help [COMMAND]`.
+--- `jobrun help [COMMAND|WORD]`.
 --
 -- SPDX-License-Identifier: MIT
 
 local check = require "jobrun.check"
+local words = require "jobrun.cli.words"
 
 local M = {}
 
@@ -22,14 +23,14 @@ test as a task. A suite whose first line is `-- jobrun: --clock=virtual` runs on
 function M.main(command)
   if command == "test" then return print(TEST) end
   if command and command ~= "help" then
-    if not M.commands[command] then
-      check.fail("help: there is no command %s%s", check.show(command), check.hint(command, M.commands))
-    end
-    return print(require("jobrun.cli." .. command).help)
+    local text = M.commands[command] and require("jobrun.cli." .. command).help or words.help(command)
+    if text then return print(text) end
+    check.fail("help: there is no command or word %s%s", check.show(command), check.hint(command, words.known(M.commands)))
   end
   print "Scripts: jobrun help check | completions | explain | list | new | next | repl | run | test"
   print "A running one: jobrun help cancel | logs | pause | resume | status | trigger"
   print "A store: jobrun help cancel | doctor | jobs | pause | push | resume | retry | runs | why"
+  print "A script's words: jobrun help every | ffmpeg | http | http.fetch | ..."
   print "Options: jobrun --help"
 end
 
