@@ -119,7 +119,7 @@ function test_wrong_use_exits_2()
       [[there is no job "nightl", did you mean 'nightly'?]] },
     { { "explain", "1,,2 * * * *" }, "explain: minute" },
     { { "nxt" }, "cannot open nxt: no such file or command, did you mean 'next'?" },
-    { { "help", "chek" }, "there is no command \"chek\", did you mean 'check'?" },
+    { { "help", "chek" }, "there is no command or word \"chek\", did you mean 'check'?" },
   } do
     local status, out, log = jr(table.unpack(case[1]))
     lu.assertEquals({ status, out }, { 2, "" }, table.concat(case[1], " ") .. ": " .. log)
