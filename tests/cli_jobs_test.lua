@@ -222,3 +222,24 @@ function test_a_file_named_like_a_command_is_a_script()
   local r = exec { program, "next", cwd = dir }
   lu.assertEquals(r.stdout, "a script\n")
 end
+
+-- A year of jobs with draws in them, played twice.
+function test_a_virtual_year_is_the_same_each_time()
+  local path = testing.tmpdir() .. "/year.lua"
+  jobrun.fs.write(path, [[
+    cron("H 3 * * 1-5", { named = "hashed" }, function(run) print("hashed", os.date("!%FT%T", math.floor(run.due))) end)
+    every().day.at("02:30", "Europe/Berlin").jitter("1h").named("drawn")(function(run)
+      print("drawn", ("%.3f"):format(run.late + run.due))
+    end)
+    every(5).to(9).hours.named("spread")(function(run) print("spread", math.floor(run.due)) end)
+    after(86400 * 365)(os.exit)
+  ]])
+  local function play()
+    local r = jobrun.exec { program, "--clock=virtual=2027-01-01T00:00:00Z", "--quiet", path, env = { TZ = "UTC" },
+      capture_stdout = 4000000 }
+    return r.stdout
+  end
+  local once = play()
+  lu.assertTrue(select(2, once:gsub("\n", "")) > 1500)
+  lu.assertEquals(play(), once)
+end
