@@ -232,6 +232,23 @@ function CALLS.fetch_chunks()
   }
 end
 
+function CALLS.queue_wait()
+  local q = jobrun.queue.open "contract"
+  local never = q:push({}, { delay = FOREVER })
+  return {
+    call = function() jobrun.queue.wait(never) end,
+    short = function()
+      local other = jobrun.queue.open "contract2"
+      other:handle(function() return "done" end)
+      return jobrun.queue.wait(other:push())
+    end,
+    close = function()
+      jobrun.queue.close()
+      require("jobrun.store").close()
+    end,
+  }
+end
+
 function CALLS.user_coroutine()
   return {
     call = function() coroutine.wrap(function() coroutine.wrap(sleep)(FOREVER) end)() end,

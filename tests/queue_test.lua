@@ -311,6 +311,26 @@ function test_wrong_use_is_named()
   lu.assertStrContains(usage_of(jobrun.store, "sqlite:other"), "already")
 end
 
+-- What the history keeps of a run beside its end: the first and the last 4 KB of its log, what its programs used.
+function test_a_run_has_the_ends_of_its_log_and_what_its_programs_used()
+  local q = queue.open "q"
+  q:handle(function(job)
+    job:log "first"
+    for i = 1, 300 do job:log("line %d of the middle of the log", i) end
+    job:log "last"
+    jobrun.exec { "sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done" }
+    spawn(jobrun.exec, { "true" }):await()
+  end)
+  local id = q:push()
+  queue.wait(id)
+  local run = require("jobrun.store").current():call(require("jobrun.core.store").query, "runs", id, 1)[1]
+  lu.assertStrMatches(run.head, "first\nline 1 of.*")
+  lu.assertStrMatches(run.tail, ".*line 300 of the middle of the log\nlast\n")
+  lu.assertEquals({ #run.head, #run.tail }, { 4096, 4096 })
+  lu.assertTrue(run.cpu_ms > 0)
+  lu.assertTrue(run.maxrss_kb > 100)
+end
+
 for name, test in pairs(_G) do
   if type(name) == "string" and name:find "^test_" then
     _G[name] = function()

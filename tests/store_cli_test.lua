@@ -44,11 +44,13 @@ function test_jobs_runs_and_why_tell_what_happened()
   lu.assertEquals(#runs, 2)
   lu.assertEquals({ runs[1].start, runs[1].reason, runs[1].outcome, runs[1].exit_code }, { 2, "error", "error", 3 })
   lu.assertEquals({ runs[2].start, runs[2].reason }, { 1, "first" })
+  lu.assertTrue(runs[1].cpu_s >= 0 and runs[1].max_rss > 1e5) -- of its program
   local text = command(url, "why", job.id)
   lu.assertStrContains(text, "is discarded: it ended at")
   lu.assertStrContains(text, "start 2 (attempt 2)")
   lu.assertStrContains(text, "because the start before had failed: error")
   lu.assertStrContains(text, "exit status 3")
+  lu.assertStrContains(text, "s of CPU and up to")
   local why = of(url, "why", job.id, "--json")[1]
   lu.assertEquals({ why.id, #why.runs }, { job.id, 2 })
   lu.assertStrContains(command(url, "jobs"), "discarded")

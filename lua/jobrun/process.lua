@@ -246,7 +246,10 @@ local Feeding = {
 }
 
 local function run(self, h)
-  return core.run(self.handle, h.timeout, h.note, h[1], h[2], h[3], h[4], h[5], h[6], h[7])
+  local result = core.run(self.handle, h.timeout, h.note, h[1], h[2], h[3], h[4], h[5], h[6], h[7])
+  local usage = package.loaded["jobrun.queue.usage"] -- where runs are kept
+  if usage then usage.note(result) end
+  return result
 end
 
 local function run_and_feed(self, h)

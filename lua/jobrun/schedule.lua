@@ -15,6 +15,7 @@ local log = require "jobrun.log"
 local store = require "jobrun.store"
 local sync = require "jobrun.sync"
 local task = require "jobrun.task"
+local usage = require "jobrun.queue.usage"
 
 local M = {}
 
@@ -39,7 +40,7 @@ local function begin(kept, run)
   return known
 end
 
-local function finish(known, run, started_ms, ok, e)
+local function finish(known, run, started_ms, used, ok, e)
   local state, outcome = COMPLETED, 1
   if not ok and err.is(e, "cancelled") then
     state, outcome = CANCELLED, 4
@@ -47,7 +48,7 @@ local function finish(known, run, started_ms, ok, e)
     state, outcome = DISCARDED, err.is(e, "timeout") and 3 or 2
   end
   store.insist(core.finish, known.id, known.fence, state, nil, 0, nil, not ok and tostring(e) or nil, outcome, run.attempt,
-    known.reason, started_ms, 0)
+    known.reason, started_ms, 0, nil, nil, used.cpu_ms, used.maxrss_kb)
 end
 
 local function keep(kept, fn, run, ...)
@@ -56,14 +57,15 @@ local function keep(kept, fn, run, ...)
     log.warn("job %q: the run due at %s was had already: skipped", run.job.name, os.date("!%Y-%m-%dT%H:%M:%SZ", run.due // 1))
     return
   end
-  local started_ms = math.floor(task.now() * 1000)
+  local started_ms, used = math.floor(task.now() * 1000), usage.start(task.current())
   local results = table.pack(pcall(fn, ...))
+  usage.stop(used)
   local ok, e = results[1], results[2]
   if ok then
-    finish(known, run, started_ms, ok)
+    finish(known, run, started_ms, used, ok)
     return table.unpack(results, 2, results.n)
   end
-  task.shield(finish, known, run, started_ms, ok, e)
+  task.shield(finish, known, run, started_ms, used, ok, e)
   error(e, 0)
 end
 

@@ -111,7 +111,9 @@ end
 function M.run(row)
   return { job = tostring(row.job), start = row.fence, attempt = row.attempt, reason = consumer.REASONS[row.reason],
     outcome = OUTCOMES[row.outcome] or "going", started_at = iso(row.started_at), ended_at = iso(row.ended_at),
-    exit_code = text_of(row.exit_code), signal = text_of(row.signal), error = text_of(row.error) }
+    exit_code = text_of(row.exit_code), signal = text_of(row.signal), error = text_of(row.error),
+    cpu_s = row.cpu_ms and row.cpu_ms / 1000 or json.null,
+    max_rss = row.maxrss_kb and row.maxrss_kb * 1024 or json.null }
 end
 
 ---@param row table

@@ -52,6 +52,9 @@ local function start_sentence(run)
     BECAUSE[reason], stored.outcome(run))
   if run.ended_at then text = text .. " after " .. stored.took(run) end
   if run.exit_code then text = ("%s, exit status %d"):format(text, run.exit_code) end
+  if run.cpu_ms then
+    text = ("%s, its programs used %.1f s of CPU and up to %d MB"):format(text, run.cpu_ms / 1000, run.maxrss_kb // 1024)
+  end
   if run.signal then text = ("%s, signal %d"):format(text, run.signal) end
   return run.error and text .. ": " .. run.error or text
 end

@@ -18,6 +18,7 @@ local sync = require "jobrun.core.sync"
 local task = require "jobrun.task"
 local task_core = require "jobrun.core.task"
 local timer = require "jobrun.queue.timer"
+local usage = require "jobrun.queue.usage"
 local waiters = require "jobrun.queue.waiters"
 
 local M = {}
@@ -96,15 +97,15 @@ local function encode(value)
 end
 
 local function write_down(run, state, when, given_back, result, text, outcome, next_reason)
-  local lines = logs[run]
+  local lines, used = logs[run], run.usage or {}
   if not lines then
     return store.insist(core.finish, run.id, run.fence, state, when, given_back, result, text, outcome, run.attempt,
-      run.reason_code, run.started_ms, next_reason, run.exit_code, run.signal)
+      run.reason_code, run.started_ms, next_reason, run.exit_code, run.signal, used.cpu_ms, used.maxrss_kb)
   end
   lines:close()
   return store.insist(core.finish, run.id, run.fence, state, when, given_back, result, text, outcome, run.attempt,
-    run.reason_code, run.started_ms, next_reason, run.exit_code, run.signal, nil, nil, lines.path, lines.bytes,
-    lines.dropped, nil, lines.recent)
+    run.reason_code, run.started_ms, next_reason, run.exit_code, run.signal, used.cpu_ms, used.maxrss_kb, lines.path,
+    lines.bytes, lines.dropped, lines.first, lines.recent)
 end
 
 -- What an answer says about other jobs: released ones may start, cancelled ones have ended.
@@ -174,6 +175,7 @@ end
 
 local function call_handler(run, handler)
   run.task = task.current()
+  run.usage = usage.start(run.task)
   if run.is_cancelled then run.task:cancel "queue.cancel" end -- before it began: its first wait raises
   return (handler(run))
 end
@@ -191,6 +193,7 @@ end
 
 local function leave(consumer, run)
   running[run.id] = nil
+  if run.usage then usage.stop(run.usage) end
   consumer.running = consumer.running - 1
   consumer:ring()
 end

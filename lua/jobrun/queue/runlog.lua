@@ -9,7 +9,7 @@
 local fs = require "jobrun.fs"
 local log = require "jobrun.log"
 
-local M = { most = 1024 * 1024, tail = 4096 } -- bytes of each part; of what goes into the run's row
+local M = { most = 1024 * 1024, tail = 4096 } -- bytes of each part; of each of its ends that go into the run's row
 
 ---Where the log of a run lies.
 ---@param store_path string
@@ -31,7 +31,7 @@ RunLog.__index = RunLog
 ---@return jobrun.queue.RunLog
 function M.new(store_path, id, fence, started_ms)
   return setmetatable({ path = store_path ~= ":memory:" and M.path(store_path, id, fence, started_ms) or nil,
-    bytes = 0, dropped = 0, last = {}, oldest = 1, newest = 0, last_bytes = 0, recent = "" }, RunLog)
+    bytes = 0, dropped = 0, last = {}, oldest = 1, newest = 0, last_bytes = 0, first = "", recent = "" }, RunLog)
 end
 
 local function open(self)
@@ -60,6 +60,7 @@ end
 ---@param text string without its newline
 function RunLog:add(text)
   local line = text .. "\n"
+  if #self.first < M.tail then self.first = (self.first .. line):sub(1, M.tail) end
   self.recent = (self.recent .. line):sub(-M.tail)
   if not self.path then return end
   self.file = self.file or open(self)
