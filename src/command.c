@@ -249,7 +249,11 @@ static int parse_option(command *c, const char *option) {
 
 static void choose_command(command *c, const char *module, int kind) {
   c->module = module;
-  if (kind == ASKS) c->opts.grace_s = 0;
+  if (kind == ASKS) {
+    c->opts.grace_s = 0;
+    if (c->opts.store) setenv("JOBRUN_STORE", c->opts.store, 1); /* to be asked, not opened */
+    c->opts.store = NULL;
+  }
   if (kind != LOOKS || c->opts.flags & JOBRUN_VIRTUAL_CLOCK) return;
   c->opts.flags |= JOBRUN_VIRTUAL_CLOCK;
   c->opts.virtual_epoch_ns = (int64_t)time(NULL) * 1000000000;

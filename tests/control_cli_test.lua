@@ -76,6 +76,28 @@ function test_a_job_is_paused_and_resumed()
   stop()
 end
 
+function test_a_queue_is_paused_and_resumed_by_its_name()
+  address = testing.tmpdir() .. "/app.sock"
+  running = exec.start { check = false, program, "--listen=unix:" .. address, "--grace=0", "-e", [[
+    local q = queue.open "films"
+    q:push({ n = 1 }, { delay = 3600 })
+    print "up"
+    io.stdout:flush()
+    q:handle(function(job) print(job.args.n) io.stdout:flush() end)
+    sleep(60)
+  ]] }
+  local lines = running:lines()
+  lu.assertEquals(lines(), "up")
+  lu.assertEquals({ jr("pause", "films") }, { 0, "films: paused\n", "" })
+  lu.assertEquals((jr("push", "films", '{"n":2}', "-s", address)), 0)
+  lu.assertEquals({ jr("resume", "films") }, { 0, "films: goes on\n", "" })
+  lu.assertEquals(lines(), "2")
+  local status, _, text = jr("pause", "flims")
+  lu.assertEquals(status, 1)
+  lu.assertStrContains(text, 'there is no job or queue "flims"')
+  stop()
+end
+
 function test_the_log_is_shown_and_followed()
   start()
   jr("trigger", "nightly work")

@@ -199,3 +199,24 @@ function test_wrong_use_is_named()
   refuses(2, "expected a job's id", url, "why")
   refuses(1, "there is no run of a job 7", url, "logs", "7")
 end
+
+-- Pages in the middle of the file are overwritten, as by a disk that fails.
+function test_a_damaged_store_is_told_with_what_to_do_and_left_as_it_is()
+  local dir = testing.tmpdir()
+  local url, path = url_in(dir), dir .. "/store.db"
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    local q = queue.open "q"
+    for i = 1, 500 do q:push { text = ("x"):rep(500) } end]] }
+  local file <close> = assert(io.open(path, "r+b"))
+  file:seek("set", 4096)
+  file:write(("\xde\xad"):rep(20000))
+  file:flush()
+  local damaged = jobrun.fs.read(path)
+  for _, argv in ipairs { { "doctor" }, { "-e", 'queue.open("q"):push {}' } } do
+    local r = jobrun.exec { check = false, build .. "/jobrun", "--store=" .. url, table.unpack(argv) }
+    lu.assertEquals(r.exit_code, 1)
+    lu.assertStrContains(r.stderr, "'" .. path .. "' is damaged")
+    lu.assertStrContains(r.stderr, ".recover")
+  end
+  lu.assertEquals(jobrun.fs.read(path), damaged)
+end

@@ -131,8 +131,14 @@ function M.current()
   end)
 end
 
+---For commands that open stores themselves: none is opened because the environment names one.
+function M.keep_closed()
+  state.keeps_closed = true
+end
+
 ---Opens it if one was asked for by name. (suspends)
 function M.open_asked()
+  if state.keeps_closed then return end
   if url_asked_for() then M.current() end
 end
 

@@ -73,6 +73,21 @@ function M.job(name, deed)
   return "/api/jobs/" .. url.encode(name) .. (deed and "/" .. deed or "")
 end
 
+---Pauses or resumes what has that name: a job, or else a queue.
+---@param name string
+---@param deed "pause"|"resume"
+---@return table said by the API
+---@return boolean is_job
+function Remote:switch(name, deed)
+  for _, job in ipairs(self:get("/api/jobs").jobs) do
+    if job.name == name then return self:post(M.job(name, deed)), true end
+  end
+  if self:get("/api/queues").queues[name] then
+    return self:post("/api/queues/" .. url.encode(name) .. "/" .. deed), false
+  end
+  give_up("%s: there is no job or queue %s", self.address, check.show(name))
+end
+
 local function is_ip_and_port(address)
   return address:find "^%[[%x:.]+%]:%d+$" or address:find "^[%w.-]+:%d+$"
 end

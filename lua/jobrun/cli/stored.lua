@@ -13,6 +13,8 @@ local queue = require "jobrun.queue"
 local rules = require "jobrun.core.rule"
 local store = require "jobrun.store"
 
+require("jobrun.store").keep_closed()
+
 local M = {}
 
 local OUTCOMES = { "ok", "error", "timeout", "cancelled", "lost", "stale", "released" }
