@@ -35,19 +35,19 @@ static int64_t read_clock(clockid_t id) {
   return ts.tv_sec * JR_SEC + ts.tv_nsec;
 }
 
+/* Saturates, as JR_NEVER is INT64_MAX. */
+static int64_t add(int64_t a, int64_t b) {
+  int64_t sum;
+  return __builtin_add_overflow(a, b, &sum) ? (b < 0 ? INT64_MIN : INT64_MAX) : sum;
+}
+
 int64_t jr_clock_now(const jobrun *rt) {
   return rt->clock.is_virtual ? rt->clock.virtual_ns : read_clock(CLOCK_BOOTTIME);
 }
 
 int64_t jr_clock_wall(const jobrun *rt) {
-  if (rt->clock.is_virtual) return rt->clock.epoch_ns + rt->clock.virtual_ns;
+  if (rt->clock.is_virtual) return add(rt->clock.epoch_ns, rt->clock.virtual_ns);
   return read_clock(CLOCK_REALTIME);
-}
-
-/* Saturates, as JR_NEVER is INT64_MAX. */
-static int64_t add(int64_t a, int64_t b) {
-  int64_t sum;
-  return __builtin_add_overflow(a, b, &sum) ? (b < 0 ? INT64_MIN : INT64_MAX) : sum;
 }
 
 /* ---- the wall clock's steps ------------------------------------------------------------------ */
