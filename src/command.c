@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "duration.h"
 #include "envfile.h"
 
 static const char help[] =
@@ -115,27 +116,6 @@ static bool parse_number(const char *value, double *out) {
   return *value && !*end && *out >= 0 && *out < 1e9;
 }
 
-/* "10", "2.5s", "250ms", "1h30m": seconds where no unit is said. */
-static bool parse_seconds(const char *value, double *out) {
-  static const struct {
-    const char *name;
-    double seconds;
-  } units[] = {{"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
-  if (parse_number(value, out)) return true;
-  if (!*value) return false;
-  for (*out = 0; *value;) {
-    char *end;
-    double number = strtod(value, &end);
-    size_t i = 0;
-    if (end == value || !(number >= 0)) return false;
-    while (i < 5 && strncmp(end, units[i].name, strlen(units[i].name)) != 0) i++;
-    if (i == 5) return false;
-    *out += number * units[i].seconds;
-    value = end + strlen(units[i].name);
-  }
-  return *out < 1e9;
-}
-
 /* The place of a word in a list that ends with NULL. */
 static bool parse_word(const char *value, const char *const *list, int *out) {
   for (int i = 0; list[i]; i++)
@@ -162,10 +142,19 @@ static int take_number(const char *option, const char *value, const char *unit, 
                                   : command_usage("%s: expected %s, got '%s'", option, unit, value);
 }
 
-static int take_seconds(const char *option, const char *value, double *out) {
-  if (parse_seconds(value, out)) return 0;
-  return command_usage("%s: expected a duration such as 10, 2.5s or 1h30m, got '%s'", option,
-                       value);
+static int take_duration(const char *option, const char *value, int64_t *out_ns) {
+  jr_duration_fault fault;
+  if (jr_duration_parse(value, strlen(value), out_ns, &fault) == 0) return 0;
+  return command_usage(
+      "%s: expected a duration such as 10, 2.5s or 1h30m, got '%s' (column %d: %s)", option, value,
+      fault.column, fault.what);
+}
+
+static int take_grace(command *c, const char *value) {
+  int64_t ns = 0;
+  int status = take_duration("--grace", value, &ns);
+  c->opts.grace_s = (double)ns / 1e9;
+  return status;
 }
 
 static int take_word(const char *option, const char *value, const char *const *list,
@@ -188,13 +177,6 @@ static int take_quiet(command *c, const char *value) {
   bool is_quiet;
   c->opts.log_level = JOBRUN_LOG_ERROR;
   return take_flag("--quiet", value, &is_quiet);
-}
-
-static int take_stall(command *c, const char *value) {
-  double seconds = 0;
-  int status = take_seconds("--stall", value, &seconds);
-  c->opts.stall_ns = (int64_t)(seconds * 1e9);
-  return status;
 }
 
 static int take_limit(command *c, const char *value) {
@@ -220,7 +202,7 @@ static int parse_option(command *c, const char *option) {
                ? 0
                : command_usage(
                      "--clock: expected virtual or virtual=2027-01-31T12:00:00Z, got '%s'", value);
-  if (IS("--grace")) return take_seconds("--grace", value, &c->opts.grace_s);
+  if (IS("--grace")) return take_grace(c, value);
   if (IS("--log-level"))
     return take_word("--log-level", value, levels, "debug, info, warn or error",
                      &c->opts.log_level);
@@ -240,7 +222,7 @@ static int parse_option(command *c, const char *option) {
   if (IS("--watch")) return take_flag("--watch", value, &c->watches);
   if (IS("--once")) return take_flag("--once", value, &c->once);
   if (IS("--fail")) return take_flag("--fail", value, &c->fails);
-  if (IS("--stall")) return take_stall(c, value);
+  if (IS("--stall")) return take_duration("--stall", value, &c->opts.stall_ns);
   if (IS("--memory-limit")) return take_limit(c, value);
   if (IS("--store")) return take_store(c, value);
 #undef IS

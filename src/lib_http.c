@@ -2,6 +2,7 @@
  * a request means and what is answered is decided in lua/jobrun/http/.
  *
  * SPDX-License-Identifier: MIT */
+#include <math.h>
 #include <string.h>
 
 #include <lauxlib.h>
@@ -336,6 +337,14 @@ static int http_reason(lua_State *L) {
   return 1;
 }
 
+/* date(seconds) → the instant as header fields have it */
+static int http_date(lua_State *L) {
+  char text[JR_HTTP_DATE];
+  jr_http_date(text, (int64_t)floor(luaL_checknumber(L, 1)));
+  lua_pushstring(L, text);
+  return 1;
+}
+
 int jr_open_http(lua_State *L) {
   static const luaL_Reg functions[] = {{"server", http_server},
                                        {"tcp", server_tcp},
@@ -347,6 +356,7 @@ int jr_open_http(lua_State *L) {
                                        {"write", exchange_write},
                                        {"finish", exchange_finish},
                                        {"reason", http_reason},
+                                       {"date", http_date},
                                        {NULL, NULL}};
   luaL_newmetatable(L, SERVER_META);
   lua_pushcfunction(L, server_gc);

@@ -5,6 +5,7 @@
 -- SPDX-License-Identifier: MIT
 
 local check = require "jobrun.check"
+local core = require "jobrun.core.http"
 local err = require "jobrun.core.error"
 local response = require "jobrun.http.response"
 
@@ -44,15 +45,6 @@ function M.file(path, options)
     r.headers["content-disposition"] = ('attachment; filename="%s"'):format((name:gsub('[%c"\\]', "_")))
   end
   return r
-end
-
-local DAYS = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }
-local MONTHS = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" }
-
--- IMF-fixdate, whatever the locale
-local function http_date(seconds)
-  local d = os.date("!*t", math.floor(seconds))
-  return ("%s, %02d %s %d %02d:%02d:%02d GMT"):format(DAYS[d.wday], d.day, MONTHS[d.month], d.year, d.hour, d.min, d.sec)
 end
 
 local function lists_tag(field, tag)
@@ -125,7 +117,7 @@ function M.open(req, r)
   local stat = fs.stat(path)
   if not stat or stat.type ~= "file" then response.fail(404) end
   r.headers.etag = ('"%x-%x-%x"'):format(stat.ino, stat.size, math.floor(stat.mtime * 1e6))
-  r.headers["last-modified"] = http_date(stat.mtime)
+  r.headers["last-modified"] = core.date(stat.mtime)
   r.headers["accept-ranges"] = "bytes"
   if is_known(req, r) and r.status == 200 then
     r.status = 304
