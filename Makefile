@@ -12,7 +12,7 @@ PURE   = list tune status mem heap buf cells json log logline logring ptrmap lin
 HEART  = clock task rt post glue failure wait cradle join co dump watchdog
 WAITS  = names code value pack unpack worker pool work stream
 TRADES = zonebook jobs plan runs jobnews proc fs fswatch httpconn httpserver curl fetch storesql store sqlite sqlverbs sqljobs
-LIBS   = lib_duration lib_task lib_sync lib_host lib_log lib_work lib_handle lib_follow lib_pipes lib_proc lib_terminal fields lib_run lib_job lib_batch lib_rule lib_policy lib_runs lib_metrics lib_jobs lib_fs lib_luv lib_json lib_http lib_fetch lib_store lib
+LIBS   = lib_duration lib_task lib_sync lib_host lib_log lib_work lib_handle lib_follow lib_pipes lib_proc lib_terminal fields lib_run lib_job lib_batch lib_rule lib_policy lib_runs lib_metrics lib_jobs lib_fs lib_luv lib_json headers lib_http lib_fetch lib_store lib
 DOOR   = jobrun service life host embed
 FLOORS = $(PURE) $(HEART) $(WAITS) $(TRADES) $(LIBS) $(DOOR)
 

@@ -110,12 +110,6 @@ static bool parse_clock(command *c, const char *value) {
   return true;
 }
 
-static bool parse_number(const char *value, double *out) {
-  char *end;
-  *out = strtod(value, &end);
-  return *value && !*end && *out >= 0 && *out < 1e9;
-}
-
 /* The place of a word in a list that ends with NULL. */
 static bool parse_word(const char *value, const char *const *list, int *out) {
   for (int i = 0; list[i]; i++)
@@ -135,11 +129,6 @@ static int add_word(words *to, const char *option, const char *value) {
   if (to->len == MAX_WORDS) return command_usage("%s: more than %d", option, MAX_WORDS);
   to->list[to->len++] = value;
   return 0;
-}
-
-static int take_number(const char *option, const char *value, const char *unit, double *out) {
-  return parse_number(value, out) ? 0
-                                  : command_usage("%s: expected %s, got '%s'", option, unit, value);
 }
 
 static int take_duration(const char *option, const char *value, int64_t *out_ns) {
@@ -180,10 +169,12 @@ static int take_quiet(command *c, const char *value) {
 }
 
 static int take_limit(command *c, const char *value) {
-  double mib = 0;
-  int status = take_number("--memory-limit", value, "MiB", &mib);
+  char *end;
+  double mib = strtod(value, &end);
+  if (!*value || *end || !(mib >= 0 && mib < 1e9))
+    return command_usage("--memory-limit: expected MiB, got '%s'", value);
   c->opts.memory_limit = (size_t)(mib * 1024 * 1024);
-  return status;
+  return 0;
 }
 
 static int take_store(command *c, const char *value) {

@@ -7,6 +7,7 @@
 
 #include "fetch.h"
 #include "glue.h"
+#include "headers.h"
 
 int jr_open_fetch(lua_State *L);
 
@@ -83,29 +84,14 @@ static int push_failure(lua_State *L, const jr_fetch *r) {
   return 4;
 }
 
-/* One field of the head, at the table on top: names in small letters, repeated ones joined. */
+/* One line of the head, into the table on top. */
 static void set_field(lua_State *L, const char *line, size_t len) {
-  const char *colon = memchr(line, ':', len);
+  const char *colon = memchr(line, ':', len), *end = line + len;
   if (!colon || colon == line) return;
-  luaL_Buffer name;
-  size_t name_len = (size_t)(colon - line);
-  char *to = luaL_buffinitsize(L, &name, name_len);
-  for (size_t i = 0; i < name_len; i++)
-    to[i] = line[i] >= 'A' && line[i] <= 'Z' ? (char)(line[i] | 0x20) : line[i];
-  luaL_pushresultsize(&name, name_len);
-  const char *value = colon + 1, *end = line + len;
+  const char *value = colon + 1;
   while (value < end && (*value == ' ' || *value == '\t')) value++;
   while (end > value && strchr(" \t\r\n", end[-1])) end--;
-  lua_pushvalue(L, -1);
-  if (lua_rawget(L, -3) == LUA_TSTRING) {
-    lua_pushstring(L, strcmp(lua_tostring(L, -2), "set-cookie") == 0 ? "\n" : ", ");
-    lua_pushlstring(L, value, (size_t)(end - value));
-    lua_concat(L, 3);
-  } else {
-    lua_pop(L, 1);
-    lua_pushlstring(L, value, (size_t)(end - value));
-  }
-  lua_rawset(L, -3);
+  jr_headers_add(L, line, (size_t)(colon - line), value, (size_t)(end - value), "set-cookie", "\n");
 }
 
 static void push_headers(lua_State *L, const jr_buf *head) {

@@ -8,6 +8,7 @@
 #include <lauxlib.h>
 
 #include "glue.h"
+#include "headers.h"
 #include "httpserver.h"
 #include "rt.h"
 #include "status.h"
@@ -22,34 +23,6 @@ static const char entry_key; /* its address is the registry's key for the entry 
 /* ---- a request, as the arguments of the function that answers it --------------------------------
  */
 
-/* Names in small letters. What comes twice is one value with a comma (RFC 9110 §5.3), cookies with
- * a semicolon (RFC 9113 §8.2.3). */
-static void set_field(lua_State *L, const char *data, const jr_http_field *f) {
-  char name[64];
-  luaL_Buffer long_name;
-  char *to = name;
-  if (f->name.len > sizeof name) to = luaL_buffinitsize(L, &long_name, f->name.len);
-  for (uint16_t i = 0; i < f->name.len; i++) {
-    char c = data[f->name.at + i];
-    to[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-  }
-  if (to == name)
-    lua_pushlstring(L, name, f->name.len);
-  else
-    luaL_pushresultsize(&long_name, f->name.len);
-  lua_pushvalue(L, -1);
-  int before = lua_rawget(L, -3);
-  if (before == LUA_TSTRING) {
-    lua_pushstring(L, strcmp(lua_tostring(L, -2), "cookie") == 0 ? "; " : ", ");
-    lua_pushlstring(L, data + f->value.at, f->value.len);
-    lua_concat(L, 3);
-  } else {
-    lua_pop(L, 1);
-    lua_pushlstring(L, data + f->value.at, f->value.len);
-  }
-  lua_rawset(L, -3);
-}
-
 static void push_part(lua_State *L, const char *data, jr_http_part part) {
   lua_pushlstring(L, data + part.at, part.len);
 }
@@ -57,7 +30,9 @@ static void push_part(lua_State *L, const char *data, jr_http_part part) {
 /* Host as the target has it, if it has one. */
 static void push_headers(lua_State *L, const char *data, const jr_http_head *h) {
   lua_createtable(L, 0, h->fields);
-  for (uint16_t i = 0; i < h->fields; i++) set_field(L, data, &h->field[i]);
+  for (const jr_http_field *f = h->field; f < h->field + h->fields; f++)
+    jr_headers_add(L, data + f->name.at, f->name.len, data + f->value.at, f->value.len, "cookie",
+                   "; "); /* RFC 9113 §8.2.3 */
   if (h->host.at > h->target.at) return;
   push_part(L, data, h->host);
   lua_setfield(L, -2, "host");
