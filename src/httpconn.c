@@ -579,7 +579,8 @@ void jr_http_exchange_open(jr_http_exchange *x, int64_t length, bool closes) {
   x->left = length >= 0 && !x->is_bodiless ? length : -1;
   x->is_chunked = length == -1 && !x->is_bodiless && !x->is_1_0;
   if (closes || c->site->stops || (length == -1 && x->is_1_0)) c->keeps_alive = false;
-  if (length >= 0) jr_http_reply_length(&c->out, (uint64_t)length);
+  if (length > 0 || (length == 0 && !x->is_bodiless))
+    jr_http_reply_length(&c->out, (uint64_t)length);
   if (x->is_chunked) jr_buf_adds(&c->out, "Transfer-Encoding: chunked\r\n");
   if (!c->keeps_alive)
     jr_buf_adds(&c->out, "Connection: close\r\n");

@@ -136,8 +136,7 @@ void jr_http_exchange_unref(jr_http_exchange *x, jobrun *rt);
 jr_buf *jr_http_exchange_begin(jr_http_exchange *x, int status);
 
 /* The last field was added. `length` of the body to come, -1 where that is not known (then it is
- * sent in chunks), -2 where there is none and no length either. `closes`: the connection ends with
- * it. */
+ * sent in chunks). `closes`: the connection ends with it. */
 void jr_http_exchange_open(jr_http_exchange *x, int64_t length, bool closes);
 
 /* A part of the body. 0; UV_EPIPE: the client is gone; UV_EMSGSIZE: more than was announced;

@@ -68,55 +68,14 @@ static int exchange_gc(lua_State *L) {
   return 0;
 }
 
-/* What the fields say of the response's framing. */
-typedef struct framing {
-  int64_t length; /* -1: it is not in them */
-  bool closes;
-} framing;
-
-/* Fields whose values are ours to give (true), from what the list at `index` says of them. */
-static bool is_ours(lua_State *L, int value, const char *name, size_t len, framing *f) {
-  if (jr_http_same(name, len, "date")) return true;
-  if (jr_http_same(name, len, "transfer-encoding"))
-    jr_raise(L, "usage", 0, 0, "a response's Transfer-Encoding is not for scripts to set");
-  if (jr_http_same(name, len, "connection")) {
-    size_t value_len;
-    const char *text = lua_tolstring(L, value, &value_len);
-    f->closes = jr_http_same(text, value_len, "close");
-    return true;
-  }
-  if (!jr_http_same(name, len, "content-length")) return false;
-  int is_integer;
-  f->length = lua_tointegerx(L, value, &is_integer);
-  if (!is_integer || f->length < 0)
-    jr_raise(L, "usage", 0, 0, "a response's Content-Length is malformed: '%s'",
-             lua_tostring(L, value));
-  return true;
-}
-
-/* Two rounds over the list {name, value, …} at `index`: what may raise first, then the bytes. */
-static framing read_fields(lua_State *L, int index) {
-  framing f = {.length = -1};
-  for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, index); i < n; i += 2) {
-    size_t len;
-    lua_rawgeti(L, index, i);
-    lua_rawgeti(L, index, i + 1);
-    const char *name = lua_tolstring(L, -2, &len);
-    if (!name || !lua_isstring(L, -1)) jr_raise(L, "usage", 0, 0, "a response's field is no text");
-    is_ours(L, -1, name, len, &f);
-    lua_pop(L, 2);
-  }
-  return f;
-}
-
+/* The list {name, value, …} at `index`, checked by response.lua. */
 static void add_fields(lua_State *L, int index, jr_buf *out) {
-  framing ignored = {0};
   for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, index); i < n; i += 2) {
     size_t len, value_len;
     lua_rawgeti(L, index, i);
     lua_rawgeti(L, index, i + 1);
     const char *name = lua_tolstring(L, -2, &len), *value = lua_tolstring(L, -1, &value_len);
-    if (!is_ours(L, -1, name, len, &ignored)) jr_http_reply_field(out, name, len, value, value_len);
+    jr_http_reply_field(out, name, len, value, value_len);
     lua_pop(L, 2);
   }
 }
@@ -153,48 +112,40 @@ static int check_write(lua_State *L, const jr_http_exchange *x, int status) {
   return status < 0 ? jr_raise_status(L, x->name, status) : 0;
 }
 
-/* reply(exchange, status, fields, body): all of a response; body nil: there is none, not even
- * of length 0 where the status or HEAD has it so. (suspends until it is sent) */
+/* begins with (exchange, status, fields, length or nil, closes): false where the client is gone */
+static bool begin(lua_State *L, jr_http_exchange *x, int64_t length) {
+  luaL_checktype(L, 3, LUA_TTABLE);
+  jr_buf *out = jr_http_exchange_begin(x, (int)luaL_checkinteger(L, 2));
+  if (!out) return false;
+  add_fields(L, 3, out);
+  jr_http_exchange_open(x, length, lua_toboolean(L, 5));
+  return true;
+}
+
+/* reply(exchange, status, fields, length, closes, body): all of a response. Without a body it has
+ * the length said, as HEAD is answered, or none. (suspends until it is sent) */
 static int exchange_reply(lua_State *L) {
   jr_http_exchange *x = check_exchange(L);
-  int status = (int)luaL_checkinteger(L, 2);
-  luaL_checktype(L, 3, LUA_TTABLE);
   size_t len = 0;
-  const char *body = luaL_optlstring(L, 4, "", &len);
-  framing f = read_fields(L, 3);
+  const char *body = luaL_optlstring(L, 6, "", &len);
   check_turn(L, x);
-  jr_buf *out = jr_http_exchange_begin(x, status);
-  if (!out) return 0;
-  add_fields(L, 3, out);
-  int64_t none = x->is_bodiless ? -2 : 0;
-  jr_http_exchange_open(x,
-                        !lua_isnoneornil(L, 4) ? (int64_t)len
-                        : f.length >= 0        ? f.length
-                                               : none,
-                        f.closes);
-  status = jr_http_exchange_write(x, body, len);
+  int64_t length = lua_isnoneornil(L, 6) ? luaL_optinteger(L, 4, 0) : (int64_t)len;
+  if (!begin(L, x, length)) return 0;
+  int status = jr_http_exchange_write(x, body, len);
   if (status == 0) status = jr_http_exchange_end(x);
   if (status < 0 && status != UV_EPIPE) return check_write(L, x, status);
   return settle(L, x, true);
 }
 
-/* begin(exchange, status, fields, is_endless): a response that is written piece by piece; an
- * endless one ends with its client, and with the server. False: the client is gone. */
+/* begin(exchange, status, fields, length, closes, is_endless): a response that is written piece by
+ * piece; an endless one ends with its client, and with the server. False: the client is gone. */
 static int exchange_begin(lua_State *L) {
   jr_http_exchange *x = check_exchange(L);
-  int status = (int)luaL_checkinteger(L, 2);
-  luaL_checktype(L, 3, LUA_TTABLE);
-  framing f = read_fields(L, 3);
   check_turn(L, x);
-  x->is_endless = lua_toboolean(L, 4);
+  x->is_endless = lua_toboolean(L, 6);
   if (x->is_endless && x->conn && (x->conn->saw_end || x->conn->site->stops))
     jr_http_conn_close(x->conn);
-  jr_buf *out = jr_http_exchange_begin(x, status);
-  if (out) {
-    add_fields(L, 3, out);
-    jr_http_exchange_open(x, f.length, f.closes);
-  }
-  lua_pushboolean(L, out != NULL);
+  lua_pushboolean(L, begin(L, x, luaL_optinteger(L, 4, -1)));
   return 1;
 }
 

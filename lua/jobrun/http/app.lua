@@ -159,7 +159,7 @@ local function finish(req, r)
     if r.body then r.headers["content-length"] = #r.body end
     r.body, r.stream = nil, nil
   end
-  r.fields = r:make_fields()
+  r:make_fields()
   return r
 end
 

@@ -59,6 +59,7 @@ local function ask(app, raw, limit)
     local name = fields[i]
     headers[name] = headers[name] and headers[name] .. ", " .. fields[i + 1] or fields[i + 1]
   end
+  headers["content-length"], headers.connection = r.length and tostring(r.length), r.closes and "close" or nil
   local body = r.stream and collect(r.stream, limit) or r.body or ""
   return setmetatable({ status = r.status, headers = headers, body = body }, TestResponse)
 end

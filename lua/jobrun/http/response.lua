@@ -17,7 +17,9 @@ local M = {}
 ---@field body string? its bytes
 ---@field stream? fun(write: fun(bytes: string)) called to write them
 ---@field is_endless? boolean the stream ends with its client, and when the server stops
----@field fields? string[] the header as it goes out, when the application is done with it
+---@field fields? string[] the header as it goes out, when the application is done with it, but for
+---@field length? integer what a Content-Length said
+---@field closes? boolean the connection ends with it
 local Response = {}
 Response.__index = Response
 
@@ -127,8 +129,20 @@ local function check_value(name, value)
   return value
 end
 
-local function add_field(list, name, value)
+-- Fields that say how the response is sent: the server writes them itself, from what they ask for.
+local FRAMING = {
+  date = function() end,
+  connection = function(r, value) r.closes = value:lower() == "close" end,
+  ["content-length"] = function(r, value)
+    r.length = math.tointeger(tonumber(value))
+    if not r.length or r.length < 0 then refuse("header content-length: expected a number, got %s", check.show(value)) end
+  end,
+  ["transfer-encoding"] = function() refuse "header transfer-encoding is not for scripts to set" end,
+}
+
+local function add_field(r, list, name, value)
   check_name(name)
+  if FRAMING[name] then return FRAMING[name](r, check_value(name, value)) end
   if type(value) ~= "table" then
     list[#list + 1], list[#list + 2] = name, check_value(name, value)
     return
@@ -136,21 +150,17 @@ local function add_field(list, name, value)
   for _, one in ipairs(value) do list[#list + 1], list[#list + 2] = name, check_value(name, one) end
 end
 
----The header fields as a flat list {name, value, name, value, …}, checked; in order of names.
----@return string[]
+---Makes `fields`, a flat list {name, value, name, value, …}, checked, in order of names; and `length` and `closes`.
 function Response:make_fields()
   local headers, list = self.headers, {}
+  self.fields, self.length, self.closes = list, nil, nil
   local first, value = next(headers)
-  if first == nil then return list end
-  if next(headers, first) == nil then
-    add_field(list, first, value)
-    return list
-  end
+  if first == nil then return end
+  if next(headers, first) == nil then return add_field(self, list, first, value) end
   local names = {}
   for name in pairs(headers) do names[#names + 1] = name end
   table.sort(names)
-  for _, name in ipairs(names) do add_field(list, name, headers[name]) end
-  return list
+  for _, name in ipairs(names) do add_field(self, list, name, headers[name]) end
 end
 
 return M

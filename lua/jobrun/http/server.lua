@@ -27,7 +27,7 @@ end
 
 -- A body whose length its header has not told is counted, for the log.
 local function send_stream(x, r)
-  if not core.begin(x, r.status, r.fields, r.is_endless) then return 0 end
+  if not core.begin(x, r.status, r.fields, r.length, r.closes, r.is_endless) then return 0 end
   local sent = 0
   r.stream(function(bytes)
     if type(bytes) ~= "string" then check.fail("write: expected a string, got %s", check.show(bytes)) end
@@ -50,7 +50,7 @@ local function answer(x, id, method, target, headers, body, remote)
   local r, req = site.app:respond {
     method = method, target = target, headers = headers, raw_body = body, remote = remote,
   }
-  if not r.stream then core.reply(x, r.status, r.fields, r.body) end
+  if not r.stream then core.reply(x, r.status, r.fields, r.length, r.closes, r.body) end
   local sent = r.stream and send_stream(x, r) or #(r.body or "")
   if begin then log_access(req, r, sent, begin) end
 end
