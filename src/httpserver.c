@@ -43,8 +43,11 @@ static void disown(jr_http_server *s) {
   jr_mem_free(&rt->mem, s, sizeof *s);
 }
 
+/* Nothing of it is open any more: nobody will ask what it serves. */
 static void let_go(jr_http_server *s) {
-  if (--s->open == 0 && s->closed) disown(s);
+  if (--s->open > 0 || !s->closed) return;
+  luaL_unref(s->site.rt->L, LUA_REGISTRYINDEX, s->site_ref);
+  disown(s);
 }
 
 /* ---- accepting ----------------------------------------------------------------------------- */
@@ -318,8 +321,8 @@ void jr_http_server_free(jr_http_server *s) {
   disown(s);
 }
 
-int jr_http_server_new(jobrun *rt, int entry_ref, int (*push)(lua_State *L, void *exchange),
-                       jr_http_server **out) {
+int jr_http_server_new(jobrun *rt, int entry_ref, int site_ref,
+                       int (*push)(lua_State *L, void *exchange), jr_http_server **out) {
   jr_http_server *s = jr_mem_zalloc(&rt->mem, sizeof *s);
   if (!s) return UV_ENOMEM;
   int status = jr_http_site_init(&s->site, rt);
@@ -329,6 +332,7 @@ int jr_http_server_new(jobrun *rt, int entry_ref, int (*push)(lua_State *L, void
   }
   s->site.on_closed = on_conn_closed;
   s->entry_ref = entry_ref;
+  s->site_ref = site_ref;
   s->push = push;
   jr_list_init(&s->listeners);
   uv_timer_init(rt->loop, &s->retry);

@@ -15,7 +15,7 @@ typedef struct jr_http_server {
   uv_timer_t retry; /* accepting failed for want of memory */
   unsigned max_conns;
   bool is_background;                        /* does not keep the script alive */
-  lua_Integer id;                            /* the caller's */
+  int site_ref;                              /* registry: what it serves; until all is closed */
   int entry_ref;                             /* the function that answers a request */
   int (*push)(lua_State *L, void *exchange); /* its arguments; protected */
   int open;                                  /* handles and connections not yet gone */
@@ -24,9 +24,10 @@ typedef struct jr_http_server {
 } jr_http_server;
 
 /* A server without listeners; its limits are the caller's to set. The caller owns *out:
- * jr_http_server_free. `entry_ref` is to stay as long as the runtime. 0 or a negative status. */
-int jr_http_server_new(jobrun *rt, int entry_ref, int (*push)(lua_State *L, void *exchange),
-                       jr_http_server **out);
+ * jr_http_server_free. `entry_ref` is to stay as long as the runtime, `site_ref` is the server's
+ * once it is made. 0 or a negative status. */
+int jr_http_server_new(jobrun *rt, int entry_ref, int site_ref,
+                       int (*push)(lua_State *L, void *exchange), jr_http_server **out);
 
 /* Binds to an IPv4 or IPv6 address as text. *port, where 0 was asked for, becomes the one it got.
  * Connections are taken from now on. 0, UV_EINVAL (no such address), UV_EADDRINUSE, UV_EACCES … */

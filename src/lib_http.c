@@ -38,7 +38,7 @@ static void push_headers(lua_State *L, const char *data, const jr_http_head *h) 
   lua_setfield(L, -2, "host");
 }
 
-/* exchange, the server's id, method, target, headers, body, remote */
+/* exchange, what the server serves, method, target, headers, body, remote */
 static int push_request(lua_State *L, void *exchange) {
   jr_http_exchange *x = exchange;
   const jr_http_conn *c = x->conn;
@@ -48,7 +48,7 @@ static int push_request(lua_State *L, void *exchange) {
   *handle = x;
   luaL_setmetatable(L, EXCHANGE_META);
   x->owners++;
-  lua_pushinteger(L, jr_http_server_of(c)->id);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, jr_http_server_of(c)->site_ref);
   push_part(L, data, c->head.method);
   push_part(L, data, c->head.target);
   push_headers(L, data, &c->head);
@@ -197,17 +197,22 @@ static uint64_t check_ms(lua_State *L, int arg) {
   return (uint64_t)(luaL_checknumber(L, arg) * 1000 + 0.5);
 }
 
-/* server(entry, id, is_background, max_connections, max_body, idle_s, head_s, body_s, write_s) →
+/* server(entry, site, is_background, max_connections, max_body, idle_s, head_s, body_s, write_s) →
  * server */
 static int http_server(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   jr_http_server **handle = lua_newuserdatauv(L, sizeof *handle, 0);
   *handle = NULL;
   luaL_setmetatable(L, SERVER_META);
-  int status = jr_http_server_new(jr_of(L), entry_ref(L, 1), push_request, handle);
-  if (status < 0) return jr_raise_status(L, "http.listen", status);
+  int entry = entry_ref(L, 1);
+  lua_pushvalue(L, 2);
+  int site = luaL_ref(L, LUA_REGISTRYINDEX);
+  int status = jr_http_server_new(jr_of(L), entry, site, push_request, handle);
+  if (status < 0) {
+    luaL_unref(L, LUA_REGISTRYINDEX, site);
+    return jr_raise_status(L, "http.listen", status);
+  }
   jr_http_server *s = *handle;
-  s->id = luaL_checkinteger(L, 2);
   s->is_background = lua_toboolean(L, 3);
   s->max_conns = (unsigned)luaL_checkinteger(L, 4);
   s->site.body_bytes = (size_t)luaL_checkinteger(L, 5);

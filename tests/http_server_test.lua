@@ -657,6 +657,21 @@ function TestStop.test_a_closed_server_lets_the_script_end()
   lu.assertEquals(r.exit_code, 0)
 end
 
+function TestStop.test_closed_servers_leave_no_memory()
+  local memory = require("jobrun.core.host").stats
+  local function round()
+    for _ = 1, 50 do finish(serve(hello)) end
+    for _ = 1, 3 do
+      collectgarbage()
+      sleep(0)
+    end
+    return memory().memory
+  end
+  round()
+  local before = round()
+  lu.assertTrue(round() - before < 10000)
+end
+
 function TestStop.test_requests_wait_for_the_start_hooks()
   local r = exec { program, "-e", [[
     local uv = require "luv"

@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: MIT
 
 local check = require "jobrun.check"
+local rules = require "jobrun.core.rule"
 
 local M = {}
 
@@ -42,13 +43,51 @@ function M.parse(command, spec, short, ...)
       options[name] = value_of(command, spec[name], "--" .. name, word:find "=" and value or nil, list)
     elseif letter then
       local long = short[letter]
-      if not long then check.fail("%s: unknown option -%s", command, letter) end
+      if not (long and spec[long]) then check.fail("%s: unknown option -%s", command, letter) end
       options[long] = value_of(command, spec[long], "-" .. letter, joined ~= "" and joined or nil, list)
     else
       rest[#rest + 1] = word
     end
   end
   return options, rest
+end
+
+---The arguments of a command that has help, `--json` and a number of other arguments; nil where only its help was asked
+---for, which is printed.
+---@param command string
+---@param help string
+---@param spec table<string, true|"text"|"number"> further options
+---@param count {[1]: integer, [2]: integer, words: string} how many other arguments it takes; what they are
+---@param ... string
+---@return table? options
+---@return string[] rest
+function M.of(command, help, spec, count, ...)
+  local all = { help = true, json = true }
+  for name, takes in pairs(spec) do all[name] = takes end
+  local options, rest = M.parse(command, all, { h = "help", n = "count", f = "follow", s = "socket" }, ...)
+  if options.help then
+    print(help)
+    return nil, rest
+  end
+  if #rest < count[1] or #rest > count[2] then
+    check.fail("%s: expected %s (jobrun help %s)", command, count.words, command)
+  end
+  return options, rest
+end
+
+---Ends the command: what is wrong goes to stderr, without a trace.
+---@param status integer
+---@param fmt string
+function M.give_up(status, fmt, ...)
+  io.stderr:write("jobrun: ", fmt:format(...), "\n")
+  os.exit(status)
+end
+
+---An instant in local time, to the second; "-" where there is none.
+---@param ns integer?
+---@return string
+function M.when(ns)
+  return ns and (rules.wall(rules.zone(), ns // 1000000000 * 1000000000):gsub("T", " ")) or "-"
 end
 
 return M

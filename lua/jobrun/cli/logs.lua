@@ -2,6 +2,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local args = require "jobrun.cli.args"
 local check = require "jobrun.check"
 local err = require "jobrun.core.error"
 local json = require "jobrun.json"
@@ -70,7 +71,7 @@ end
 -- The newest run of a job, and where its log lies.
 local function newest_run(db, id, path)
   local run = db:call(core.query, "runs", id, 1)[1]
-  if not run then stored.fail("logs: there is no run of a job %d", id) end
+  if not run then args.give_up(1, "logs: there is no run of a job %d", id) end
   return run, run.log_path or runlog.path(path, id, run.fence, run.started_at)
 end
 

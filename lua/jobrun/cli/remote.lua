@@ -7,6 +7,7 @@ local args = require "jobrun.cli.args"
 local check = require "jobrun.check"
 local err = require "jobrun.core.error"
 local fetch = require("jobrun.http.fetch").fetch
+local rules = require "jobrun.core.rule"
 local url = require "jobrun.http.url"
 
 local M = {}
@@ -18,16 +19,10 @@ local M = {}
 local Remote = {}
 Remote.__index = Remote
 
--- What the user is told goes to stderr, without a trace.
-local function give_up(fmt, ...)
-  io.stderr:write("jobrun: ", fmt:format(...), "\n")
-  os.exit(1)
-end
-
 local function say_failure(self, e)
   if not err.is(e) or err.is(e, "cancelled") or err.is(e, "not_found") then error(e, 0) end
   local hint = err.is(e, "refused") and " (is it running, with --listen there?)" or ""
-  give_up("%s: %s%s", self.address, e.message:gsub("^http%.fetch [^ ]*: ", ""), hint)
+  args.give_up(1, "%s: %s%s", self.address, e.message:gsub("^http%.fetch [^ ]*: ", ""), hint)
 end
 
 -- What the API says is wrong, in its own words.
@@ -35,7 +30,7 @@ local function say_refusal(self, r)
   local ok, said = pcall(r.json, r)
   local detail = ok and type(said) == "table" and said.detail or r.body
   if r.status == 401 then detail = "it needs a token: set JOBRUN_TOKEN" end
-  give_up("%s: %s", self.address, type(detail) == "string" and detail or ("status " .. r.status))
+  args.give_up(1, "%s: %s", self.address, type(detail) == "string" and detail or ("status " .. r.status))
 end
 
 ---Asks; does not return where the answer is no.
@@ -85,7 +80,7 @@ function Remote:switch(name, deed)
   if self:get("/api/queues").queues[name] then
     return self:post("/api/queues/" .. url.encode(name) .. "/" .. deed), false
   end
-  give_up("%s: there is no job or queue %s", self.address, check.show(name))
+  args.give_up(1, "%s: there is no job or queue %s", self.address, check.show(name))
 end
 
 local function is_ip_and_port(address)
@@ -110,39 +105,23 @@ local function connect(command, address)
   return remote
 end
 
----Reads a command's arguments; nil where only its help was asked for.
----@param command string
----@param help string
----@param spec table further options
----@param count {[1]: integer, [2]: integer} how many other arguments it takes
+---Reads a command's arguments; nil where only its help was asked for. (see args.of)
 ---@return jobrun.cli.Remote?
 ---@return table options
 ---@return string[] rest
 function M.parse(command, help, spec, count, ...)
-  spec.socket, spec.help, spec.json = "text", true, true
-  local options, rest = args.parse(command, spec, { s = "socket", h = "help", n = "count", f = "follow" }, ...)
-  if options.help then
-    print(help)
-    return nil, options, rest
-  end
-  if #rest < count[1] or #rest > count[2] then
-    check.fail("%s: expected %s (jobrun help %s)", command, count.words, command)
-  end
-  return connect(command, options.socket), options, rest
+  spec.socket = "text"
+  local options, rest = args.of(command, help, spec, count, ...)
+  return options and connect(command, options.socket), options, rest
 end
 
----An instant of the API in local time, shortened.
+---An instant of the API in local time.
 ---@param text any
 ---@return string
 function M.when(text)
   if type(text) ~= "string" then return "-" end
-  local rules = require "jobrun.core.rule"
-  local y, mo, d, h, mi, s = text:match "^(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)"
-  local days = os.time { year = y, month = mo, day = d, hour = h, min = mi, sec = s, isdst = false }
-  local utc = os.date("!*t", days)
-  utc.isdst = false
-  local seconds = days + os.difftime(days, os.time(utc))
-  return (rules.wall(rules.zone(), seconds * 1000000000):gsub("T", " "))
+  local _, second = rules.stamp(text)
+  return args.when(second * 1000000000)
 end
 
 return M

@@ -45,10 +45,7 @@ function M.main(...)
   local chosen = options.all and core.list() or {}
   for i = 2, #rest do
     local job, why = find(core.list(), rest[i])
-    if not job then
-      io.stderr:write("jobrun: ", why, "\n")
-      os.exit(2)
-    end
+    if not job then args.give_up(2, "%s", why) end
     chosen[#chosen + 1] = job
   end
   for _, job in ipairs(chosen) do core.start(batch, job) end

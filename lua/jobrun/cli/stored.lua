@@ -13,18 +13,11 @@ local queue = require "jobrun.queue"
 local rules = require "jobrun.core.rule"
 local store = require "jobrun.store"
 
-require("jobrun.store").keep_closed()
+store.keep_closed()
 
 local M = {}
 
 local OUTCOMES = { "ok", "error", "timeout", "cancelled", "lost", "stale", "released" }
-
----What is wrong goes to stderr, without a trace.
----@param fmt string
-function M.fail(fmt, ...)
-  io.stderr:write("jobrun: ", fmt:format(...), "\n")
-  os.exit(1)
-end
 
 local function path_of(command, options)
   local url = options.store or core.url()
@@ -59,18 +52,12 @@ end
 ---@return string[] rest
 ---@return string? path of its file
 function M.open(command, help, spec, count, writes, ...)
-  spec.store, spec.help, spec.json = "text", true, true
-  local options, rest = args.parse(command, spec, { h = "help", n = "count", f = "follow" }, ...)
-  if options.help then
-    print(help)
-    return nil, options, rest
-  end
-  if #rest < count[1] or #rest > count[2] then
-    check.fail("%s: expected %s (jobrun help %s)", command, count.words, command)
-  end
+  spec.store = "text"
+  local options, rest = args.of(command, help, spec, count, ...)
+  if not options then return nil, {}, rest end
   local path = path_of(command, options)
   local ok, db = pcall(core.open, path, false, not writes)
-  if not ok then M.fail("%s", err.is(db) and db.message or tostring(db)) end
+  if not ok then args.give_up(1, "%s", err.is(db) and db.message or tostring(db)) end
   return db, options, rest, path
 end
 
@@ -87,7 +74,7 @@ end
 ---@param ms integer?
 ---@return string
 function M.when(ms)
-  return ms and (rules.wall(rules.zone(), ms // 1000 * 1000000000):gsub("T", " ")) or "-"
+  return args.when(ms and ms * 1000000)
 end
 
 local function iso(ms)
@@ -149,7 +136,7 @@ end
 function M.change(db, verb, text, word)
   local id = M.id(verb, text)
   local state = db:call(core[verb], id)
-  if not state then M.fail("%s: there is no job %d", verb, id) end
+  if not state then args.give_up(1, "%s: there is no job %d", verb, id) end
   local now = db:call(core.query, "job", id)[1]
   local line = state == now.state and ("%d: is %s, left as it is"):format(id, queue.STATES[state])
     or ("%d: %s (it was %s)"):format(id, word, queue.STATES[state])

@@ -2,6 +2,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local args = require "jobrun.cli.args"
 local consumer = require "jobrun.queue.consumer"
 local core = require "jobrun.core.store"
 local json = require "jobrun.json"
@@ -65,7 +66,7 @@ function M.main(...)
   if not db then return end
   local id = stored.id("why", rest[1])
   local job = db:call(core.query, "job", id)[1]
-  if not job then stored.fail("why: there is no job %d", id) end
+  if not job then args.give_up(1, "why: there is no job %d", id) end
   local runs, sentence = db:call(core.query, "runs", id, 10000), state_sentence(db, job)
   db:close()
   if options.json then

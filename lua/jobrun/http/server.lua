@@ -15,7 +15,7 @@ local M = {}
 
 -- ---- requests -----------------------------------------------------------------------------------
 
-local sites = {} -- by id: {app, log}
+local servers = setmetatable({}, { __mode = "k" }) -- those that are not yet closed and gone
 local started = life.state ~= "starting"
 local gate = sync.event()
 
@@ -43,8 +43,7 @@ local function log_access(req, r, sent, begin)
     (host.monotonic() - begin) * 1000))
 end
 
-local function answer(x, id, method, target, headers, body, remote)
-  local site = sites[id]
+local function answer(x, site, method, target, headers, body, remote)
   if not started and not site.is_background then gate:wait() end
   local begin = site.log and host.monotonic()
   local r, req = site.app:respond {
@@ -166,11 +165,11 @@ function M.open(app, what, addresses, options)
   local o = check.options(what, options, OPTIONS)
   local mode = o.mode:find "^0?[0-7][0-7][0-7]$" and tonumber(o.mode, 8)
   if not mode then check.fail('%s: option mode expected a mode such as "0660", got %s', what, check.show(o.mode)) end
-  local id = #sites + 1
   local server = setmetatable({ addresses = {} }, Server)
-  server.handle = core.server(answer, id, is_background, o.max_connections, o.max_body, o.keep_alive, o.head_timeout,
+  local site = { app = app, log = o.access_log, server = server, is_background = is_background }
+  server.handle = core.server(answer, site, is_background, o.max_connections, o.max_body, o.keep_alive, o.head_timeout,
     o.body_timeout, o.write_timeout)
-  sites[id] = { app = app, log = o.access_log, server = server, is_background = is_background }
+  servers[server] = true
   for _, address in ipairs(addresses) do bind(server, what, address, mode) end
   app.is_served = true
   local name = is_background and "control" or "http"
@@ -190,7 +189,7 @@ end
 ---@return integer
 function M.count_connections()
   local n = 0
-  for _, site in ipairs(sites) do n = n + site.server:connections() end
+  for server in pairs(servers) do n = n + server:connections() end
   return n
 end
 
