@@ -30,7 +30,7 @@ LIBRARIES = $(shell pkg-config --libs lua5.4 libuv sqlite3 2>/dev/null) -lpthrea
 LINK = -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 
 .PHONY: all run test test-asan test-tsan test-hard torture lint bench install deps deps-test help clean format
-all: $(B)/jobrun $(B)/libjobrun.a $(B)/libjobrun.so.0 $(B)/jobrun.pc
+all: $(B)/jobrun $(B)/libjobrun.a $(B)/libjobrun.so.0 $(B)/jobrun.pc $(B)/jobrun.1 $(B)/jobrun.d.lua
 
 ## run: build, then run the main job (scripts/hello.lua: ticks, and a real encode)
 run: deps
@@ -74,7 +74,10 @@ bench: deps
 
 ## install: into DESTDIR/PREFIX (default /usr/local)
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig \
+	  $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/jobrun
+	install -m 644 $(B)/jobrun.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 $(B)/jobrun.d.lua $(DESTDIR)$(PREFIX)/share/jobrun/
 	install -m 755 $(B)/jobrun $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 src/jobrun.h $(DESTDIR)$(PREFIX)/include/
 	install -m 644 $(B)/libjobrun.a $(B)/libjobrun.so.0 $(DESTDIR)$(PREFIX)/lib/
@@ -89,7 +92,7 @@ format:
 deps:
 	@sh tests/deps.sh build-essential pkg-config liblua5.4-dev libuv1-dev libsqlite3-dev ffmpeg
 deps-test: deps
-	@sh tests/deps.sh lua-unit libcmocka-dev libcurl4 curl python3 tmux lua-luv strace prometheus python3-prometheus-client
+	@sh tests/deps.sh lua-unit libcmocka-dev libcurl4 curl mandoc python3 tmux lua-luv strace prometheus python3-prometheus-client
 
 ## clean: remove all builds
 clean:
@@ -113,6 +116,10 @@ $(B)/libjobrun.so.0: $(OBJ)
 $(B)/jobrun.pc: src/jobrun.h Makefile | $(B)
 	@printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: jobrun\nDescription: Embeddable job runner scripted in Lua\nVersion: %s\nRequires.private: lua5.4 libuv sqlite3\nLibs: -L$${libdir} -ljobrun\nLibs.private: -lpthread -lm\nCflags: -I$${includedir}\n' \
 	  '$(PREFIX)' "$$(sed -n 's/#define JOBRUN_VERSION "\(.*\)"/\1/p' src/jobrun.h)" > $@
+
+# Both are made from what the command itself says.
+$(B)/jobrun.1 $(B)/jobrun.d.lua: $(B)/jobrun
+	$(call Q,DOC)$(B)/jobrun -e 'require("jobrun.cli.$(if $(filter %.1,$@),man,definitions)").main()' > $@.new && mv $@.new $@
 
 # V=1 shows the commands.
 Q = $(if $(V),,@printf '  %-4s %s\n' "$(1)" "$@"; )

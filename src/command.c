@@ -26,9 +26,10 @@ static const char help[] =
     "  jobrun run SCRIPT JOB...         run jobs once, now\n"
     "  jobrun explain EXPRESSION        a cron line, or every(…), in words\n"
     "  jobrun status -s ADDR            jobs of a running script (its --listen); also logs, trigger, pause, resume, cancel\n"
+    "  jobrun jobs --store URL          jobs of a store's queues; also runs, why, logs, push, retry, cancel, doctor\n"
     "  jobrun new NAME                  a script to begin with; also repl, completions bash|zsh|fish\n"
     "  jobrun test [PATHS]              run luaunit suites (*_test.lua), each file in a process of its own\n"
-    "  jobrun help [COMMAND]            more about a command\n"
+    "  jobrun help [COMMAND|WORD]       more about a command, or a word such as http.fetch\n"
     "  jobrun --version                 versions of jobrun and of what it uses\n"
     "  jobrun --help                    this text\n"
     "\n"
@@ -36,12 +37,13 @@ static const char help[] =
     "  --clock=virtual[=ISO]  time jumps to the next due moment instead of passing (ISO: the start, UTC)\n"
     "  --once                 run each job once, now, and end; exit status 1 if a run failed\n"
     "  --fail                 exit status 1 if any run failed\n"
+    "  --run-pending-on-exit  when it is told to stop, each job runs once more first\n"
     "  --grace=DURATION       how long running jobs may go on after SIGTERM or Ctrl-C (10)\n"
     "  --log-level=LEVEL      debug, info, warn or error (info)\n"
     "  --log-format=FORMAT    text, logfmt or json (text on a terminal, logfmt elsewhere)\n"
     "  --color=WHEN           always, never or auto, which minds NO_COLOR, CLICOLOR_FORCE and TERM (auto)\n"
     "  --quiet                only errors\n"
-    "  --stall=DURATION        interrupt a task that computes that long without waiting (off; logged after 0.1 s)\n"
+    "  --stall=DURATION       interrupt a task that computes that long without waiting (off; logged after 0.1 s)\n"
     "  --listen=ADDR          control API: 127.0.0.1:9090 or unix:/run/app.sock; may be given several times\n"
     "  --read-only            the control API changes nothing\n"
     "  --token-file=PATH      its token; or JOBRUN_TOKEN in the environment (needed where others can reach it)\n"
@@ -213,6 +215,8 @@ static int parse_option(command *c, const char *option) {
   if (IS("--watch")) return take_flag("--watch", value, &c->watches);
   if (IS("--once")) return take_flag("--once", value, &c->once);
   if (IS("--fail")) return take_flag("--fail", value, &c->fails);
+  if (IS("--run-pending-on-exit"))
+    return take_flag("--run-pending-on-exit", value, &c->runs_at_end);
   if (IS("--stall")) return take_duration("--stall", value, &c->opts.stall_ns);
   if (IS("--memory-limit")) return take_limit(c, value);
   if (IS("--store")) return take_store(c, value);

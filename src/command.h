@@ -24,7 +24,9 @@ typedef struct command {
   const char *token_file;
   words env_files;
   const char *directory, *pid_file;
-  bool read_only, watches, once, fails; /* fails: a run that failed makes the exit status 1 */
+  bool read_only, watches, once;
+  bool fails;       /* a run that failed makes the exit status 1 */
+  bool runs_at_end; /* each job runs once more when the script is told to stop */
   int argc;
   char **argv;
   jobrun_opts opts;

@@ -121,15 +121,22 @@ static int host_tasks(lua_State *L) {
   return 1;
 }
 
-/* source(file) → the text of one of jobrun's own Lua files ("jobrun/every.lua"), or nil */
+/* source(file) → the text of one of jobrun's own Lua files ("jobrun/every.lua"), or nil; without a
+ * file the list of their names */
 static int host_source(lua_State *L) {
-  const char *file = luaL_checkstring(L, 1);
+  const char *file = luaL_optstring(L, 1, NULL);
+  lua_settop(L, 1);
+  if (!file) lua_newtable(L);
   for (const jr_embedded *e = jr_embedded_files; e->name; e++) {
-    if (strcmp(e->name, file) != 0) continue;
-    lua_pushlstring(L, e->start, (size_t)(e->end - e->start));
-    return 1;
+    if (!file) {
+      lua_pushstring(L, e->name);
+      lua_rawseti(L, 2, e - jr_embedded_files + 1);
+    } else if (strcmp(e->name, file) == 0) {
+      lua_pushlstring(L, e->start, (size_t)(e->end - e->start));
+      break;
+    }
   }
-  return 0;
+  return lua_gettop(L) - 1;
 }
 
 /* exit([code]), which is os.exit: ends the script in order, as SIGTERM does, with that status; the

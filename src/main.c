@@ -124,9 +124,7 @@ static void push_words(lua_State *L, const words *w) {
   }
 }
 
-/* Protected: (lightuserdata command) */
-static int serve_control(lua_State *L) {
-  const command *c = lua_touserdata(L, 1);
+static void serve_control(lua_State *L, const command *c) {
   lua_getglobal(L, "require");
   lua_pushliteral(L, "jobrun.control.serve");
   lua_call(L, 1, 1);
@@ -141,13 +139,24 @@ static int serve_control(lua_State *L) {
   lua_pushstring(L, c->token_file);
   lua_setfield(L, -2, "token_file");
   lua_call(L, 1, 0);
+}
+
+/* Protected: (lightuserdata command): what of it is the Lua side's. */
+static int set_up(lua_State *L) {
+  const command *c = lua_touserdata(L, 1);
+  if (c->listen.len) serve_control(L, c);
+  if (!c->runs_at_end) return 0;
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "jobrun.life");
+  lua_call(L, 1, 1);
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, "runs_at_end");
   return 0;
 }
 
-static int listen_for_control(jobrun *rt, command *c) {
-  if (!c->listen.len) return 0;
+static int prepare(jobrun *rt, command *c) {
   lua_State *L = jobrun_lua(rt);
-  lua_pushcfunction(L, serve_control);
+  lua_pushcfunction(L, set_up);
   lua_pushlightuserdata(L, c);
   if (lua_pcall(L, 1, 0, 0) == LUA_OK) return 0;
   int status = command_usage("%s", luaL_tolstring(L, -1, NULL));
@@ -205,7 +214,7 @@ static void count_failure(void *failures, const jobrun_run_info *run) {
 
 static int run(jobrun *rt, command *c) {
   jobrun_set_args(rt, c->argc, (const char *const *)c->argv);
-  int refused = listen_for_control(rt, c);
+  int refused = prepare(rt, c);
   if (refused) return refused;
   if (load(rt, c) < 0) {
     complain(rt, c);

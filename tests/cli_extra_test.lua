@@ -155,3 +155,46 @@ function test_help_knows_every_word()
   lu.assertEquals(status, 2)
   lu.assertStrContains(text, "did you mean 'every'?")
 end
+
+function test_the_manual_page_is_well_formed()
+  local path = testing.tmpdir() .. "/jobrun.1"
+  fs.write(path, exec({ program, "-e", 'require("jobrun.cli.man").main()' }).stdout)
+  local page = fs.read(path)
+  for _, text in ipairs { ".SH NAME", "\\-\\-run\\-pending\\-on\\-exit", ".SS trigger", "JOBRUN_STORE", "124 the" } do
+    lu.assertStrContains(page, text)
+  end
+  local lint = exec { "mandoc", "-Tlint", "-Wwarning", path, check = false }
+  lu.assertEquals(lint.stdout .. lint.stderr, "")
+end
+
+function test_the_definitions_for_editors_are_lua_and_have_every_word()
+  local text = exec({ program, "-e", 'require("jobrun.cli.definitions").main()' }).stdout
+  assert(load(text, "=jobrun.d.lua", "t", {}))
+  lu.assertEquals(text:sub(1, 9), "---@meta\n")
+  for _, part in ipairs {
+    "---@param options string|jobrun.http.FetchOptions\n---@return jobrun.http.Fetched\nfunction http.fetch(options) end\n",
+    "function spawn(fn, ...) end\n",
+    "---@class jobrun.http.FetchOptions\n---@field url string",
+  } do
+    lu.assertNotNil(text:find(part, 1, true), part)
+  end
+  for word in pairs(getmetatable(jobrun).fields) do
+    local at = text:find(("\nfunction %s("):format(word), 1, true) or text:find(("\n%s = "):format(word), 1, true)
+    lu.assertNotNil(at, word)
+  end
+end
+
+-- As `schedule` programs do at their end: everything once more.
+function test_pending_jobs_run_on_exit()
+  local path = script [[
+    every().day.named("a")(function() sleep(0.01) print "a" end)
+    on.stop(function(why) print(why) end)
+    after(0)(function() print "up" io.stdout:flush() end)
+  ]]
+  local p = exec.start { check = false, program, "--run-pending-on-exit", path }
+  local lines = p:lines()
+  lu.assertEquals(lines(), "up")
+  p:signal "SIGTERM"
+  lu.assertEquals({ lines(), lines(), lines() }, { "a", "signal" })
+  lu.assertEquals(p:wait().exit_code, 0)
+end

@@ -55,6 +55,12 @@ local function write_example(dir, ending)
   return path
 end
 
+function test_the_manual_and_the_definitions_are_installed()
+  local tree = install()
+  lu.assertStrMatches(fs.read(tree.prefix .. "/share/man/man1/jobrun.1"), ".TH JOBRUN 1 .*")
+  lu.assertStrMatches(fs.read(tree.prefix .. "/share/jobrun/jobrun.d.lua"), "%-%-%-@meta\n.*")
+end
+
 function test_the_header_is_strict_c99()
   needs "cc"
   local example = write_example(testing.tmpdir(), "c")

@@ -7,7 +7,8 @@ local host = require "jobrun.core.host"
 
 -- loaded: the main chunk has suspended or returned; state: "starting", then "ready" when the on.start hooks have run, at
 -- the end "stopping"
-local M = { loaded = false, state = "starting" }
+-- runs_at_end: each job runs once more when the script is told to stop.
+local M = { loaded = false, state = "starting", runs_at_end = false }
 
 -- A module that was never used has nothing to do: package.loaded tells without loading it.
 local function used(name)
@@ -29,16 +30,17 @@ local function after_loading()
   if used "http.server" then require("jobrun.http.server").start() end
 end
 
+local function call_last(fn, ...)
+  local ok, e = xpcall(fn, function(e) return type(e) == "string" and debug.traceback(e, 2) or e end, ...)
+  if not ok and not err.is(e, "cancelled") then host.fail(e) end
+end
+
 local function before_end(why)
   if used "queue" then require("jobrun.queue").stop() end
+  if M.runs_at_end and why == "signal" and used "jobs" then call_last(require("jobrun.jobs").run_all) end
   local on = used "on"
   if not on then return end
-  for i = #on.stop_hooks, 1, -1 do
-    local ok, e = xpcall(on.stop_hooks[i], function(e)
-      return type(e) == "string" and debug.traceback(e, 2) or e
-    end, why)
-    if not ok and not err.is(e, "cancelled") then host.fail(e) end
-  end
+  for i = #on.stop_hooks, 1, -1 do call_last(on.stop_hooks[i], why) end
 end
 
 ---Called by the host: without `why` when the main chunk has loaded, with it when the script ends.

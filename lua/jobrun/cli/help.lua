@@ -19,11 +19,17 @@ jobrun test [PATHS] [-- LUAUNIT OPTIONS]
 Runs luaunit suites, files named *_test.lua (those below tests/), each in a process of its own, every
 test as a task. A suite whose first line is `-- jobrun: --clock=virtual` runs on the virtual clock.]]
 
+---The text about a command.
+---@param command string
+---@return string
+function M.of(command)
+  return command == "test" and TEST or require("jobrun.cli." .. command).help
+end
+
 ---@param command? string
 function M.main(command)
-  if command == "test" then return print(TEST) end
   if command and command ~= "help" then
-    local text = M.commands[command] and require("jobrun.cli." .. command).help or words.help(command)
+    local text = M.commands[command] and M.of(command) or words.help(command)
     if text then return print(text) end
     check.fail("help: there is no command or word %s%s", check.show(command), check.hint(command, words.known(M.commands)))
   end

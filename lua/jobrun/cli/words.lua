@@ -7,8 +7,12 @@ local host = require "jobrun.core.host"
 local M = {}
 
 local map = getmetatable(require "jobrun")
+M.modules, M.fields = map.modules, map.fields -- word → module; of a field, whose field it is
 
-local function source_of(module)
+---The text of a module of jobrun's.
+---@param module string
+---@return string
+function M.source_of(module)
   return host.source(module:gsub("%.", "/") .. ".lua") or ""
 end
 
@@ -34,9 +38,12 @@ local function comment_above(lines, at)
   return table.concat(text, "\n")
 end
 
--- name → its comment, in a module; and the names in order.
-local function documented(module)
-  local lines = lines_of(source_of(module))
+---name → its comment, in a module; and the names in order.
+---@param module string
+---@return table<string, string>
+---@return string[]
+function M.documented(module)
+  local lines = lines_of(M.source_of(module))
   local comments, names = {}, {}
   for i, line in ipairs(lines) do
     local name = defined(line)
@@ -51,8 +58,8 @@ end
 
 -- A module that is a word: what its file says of it, and what it has.
 local function of_module(word, module)
-  local _, names = documented(module)
-  local head = source_of(module):match "^(%-%-%-.-)\n%-%-\n"
+  local _, names = M.documented(module)
+  local head = M.source_of(module):match "^(%-%-%-.-)\n%-%-\n"
   if not head then return nil end
   local text = head:gsub("%-%-%- ?", "")
   if #names == 0 then return text end
@@ -68,12 +75,12 @@ function M.help(word)
   if not first then return nil end
   if map.modules[first] then
     if rest == "" then return of_module(first, map.modules[first]) end
-    local comment = documented(map.modules[first])[rest]
+    local comment = M.documented(map.modules[first])[rest]
     return comment and word .. "\n\n" .. comment
   end
   local module = map.fields[first]
   if not module then return nil end
-  local comment = documented(module)[rest == "" and first or rest]
+  local comment = M.documented(module)[rest == "" and first or rest]
   if comment then return word .. "\n\n" .. comment end
   return rest == "" and of_module(first, module) or nil
 end
