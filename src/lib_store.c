@@ -15,6 +15,7 @@
 #include "glue.h"
 #include "lib.h"
 #include "rt.h"
+#include "sqlengine.h"
 #include "status.h"
 #include "store.h"
 
@@ -231,7 +232,8 @@ static int store_open(lua_State *L) {
   jobrun *rt = jr_of(L);
   const char *path = luaL_checkstring(L, 1);
   const jr_embedded *schema = jr_embedded_find("schema.sql");
-  jr_store_opts opts = {.path = path,
+  jr_store_opts opts = {.engine = &jr_sqlite_engine,
+                        .path = path,
                         .schema = schema->start,
                         .schema_end = schema->end,
                         .may_lose_last = lua_toboolean(L, 2),

@@ -73,10 +73,6 @@ static int status_of(sqlite3 *db, int code) {
   }
 }
 
-bool jr_sqlite_is_transient(int status) {
-  return status == UV_ENOMEM || status == UV_ENOSPC || status == UV_EIO || status == UV_EBUSY;
-}
-
 /* Of the call that just returned `code`. */
 static int fail(jr_sqlite *c, int code) {
   int status = status_of(c->db, code);

@@ -23,7 +23,7 @@ typedef struct jr_sqlite {
   sqlite3 *db;
   sqlite3_stmt *statements[JR_SQL_COUNT];
   int lock_fd;      /* -1: none */
-  int64_t node;     /* this process's row in jr_node */
+  int64_t node;     /* this process's row in jr_node; 0: a reader */
   int64_t last_id;  /* the largest the store has seen, as of the opening */
   int64_t next_due; /* no job that waits is due before it */
   int wal_pages;    /* since the last checkpoint */
@@ -63,9 +63,6 @@ void jr_sqlite_add_columns(sqlite3_stmt *s, int n, jr_cells *out);
 /* Sets status and error. Returns the status. */
 int jr_sqlite_fail(jr_sqlite *c, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-
-/* Will the same work later, as it is (disk full, an I/O error, no memory, locked)? */
-bool jr_sqlite_is_transient(int status);
 
 /* Moves the write-ahead log into the file, as far as nobody reads the old state; `whole`: and cuts
  * it. A failure is no harm: it comes again. */

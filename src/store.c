@@ -17,19 +17,13 @@
  * SPDX-License-Identifier: MIT */
 #include "store.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <uv.h>
 
-#include "jobrun.h"
 #include "post.h"
-#include "sqlite.h"
-#include "sqlverbs.h"
-#include "status.h"
 
-enum { CHECKPOINT_PAGES = 4000, IDLE_MS = 1000, SPARES = 256, SPARE_BYTES = 4096 };
+enum { MOST_BACKLOG = 4000, IDLE_MS = 1000, SPARES = 256, SPARE_BYTES = 4096 };
 
 struct jr_store {
   jr_trade trade;
@@ -48,7 +42,8 @@ struct jr_store {
   jr_store_op *spares; /* the loop's: operations that were freed, with their blocks */
   jr_store_opts opts;
   char path[1024];
-  jr_sqlite c; /* the thread's */
+  const jr_store_engine *engine;
+  void *c; /* the connection; the thread's */
 };
 
 /* ---- operations ---------------------------------------------------------------------------- */
@@ -100,17 +95,6 @@ void jr_store_op_free(jr_store_op *op) {
   disown(store);
 }
 
-int jr_verb_from(const char *name) {
-  static const char *const names[] = {
-#define X(id, text) text,
-      JR_STORE_VERBS(X)
-#undef X
-  };
-  for (int i = 0; i < JR_VERBS; i++)
-    if (strcmp(names[i], name) == 0) return i;
-  return -1;
-}
-
 /* 2024-01-01 is 0; 41 bits of ms, then the node's slot (one process owns a file: 0) and a counter,
  * 22 bits together. */
 int64_t jr_store_id(jr_store *store, int64_t now_ms) {
@@ -145,34 +129,26 @@ void jr_store_submit(jr_store *store, jr_store_op *op) {
 
 /* The operation failed with what the connection says. */
 static void refuse(jr_store *store, jr_store_op *op, int status) {
+  const char *text =
+      op->in.failed ? "the store: not enough memory" : store->engine->error(store->c);
   op->status = status;
   jr_cells_reset(&op->out);
-  jr_cells_add_text(&op->out, store->c.error, strlen(store->c.error));
+  jr_cells_add_text(&op->out, text, strlen(text));
 }
 
 static int do_one(jr_store *store, jr_store_op *op) {
   op->status = 0;
   jr_cells_reset(&op->out);
-  if (op->in.failed)
-    return jr_sqlite_fail(&store->c, UV_ENOMEM, "the store '%s': not enough memory", store->path);
-  return jr_sqlite_do(&store->c, op->verb, &op->in, &op->out);
-}
-
-static void roll_back(jr_store *store) {
-  if (store->c.db && !sqlite3_get_autocommit(store->c.db))
-    sqlite3_exec(store->c.db, "ROLLBACK", NULL, NULL, NULL);
+  if (op->in.failed) return UV_ENOMEM;
+  return store->engine->perform(store->c, op->verb, &op->in, &op->out);
 }
 
 /* The operations from `first` up to `end` in one transaction. */
 static int transact(jr_store *store, jr_store_op *first, const jr_store_op *end) {
-  const char *begin = store->opts.is_reader ? "BEGIN" : "BEGIN IMMEDIATE";
-  int status = jr_sqlite_run(&store->c, begin);
+  int status = store->engine->begin(store->c);
   for (jr_store_op *op = first; status == 0 && op != end; op = op->next) status = do_one(store, op);
-  if (status == 0) status = jr_sqlite_run(&store->c, "COMMIT");
-  if (status < 0) {
-    store->c.next_due = 0; /* whatever was noted may not be so: look again */
-    roll_back(store);
-  }
+  if (status == 0) status = store->engine->commit(store->c);
+  if (status < 0) store->engine->roll_back(store->c);
   return status;
 }
 
@@ -184,47 +160,15 @@ static void work_off(jr_store *store, jr_store_op *first, const jr_store_op *end
   }
 }
 
-static int add_node(jr_sqlite *c, int64_t now_ms) {
-  char host[256] = "", boot[64] = "";
-  size_t size = sizeof host;
-  sqlite3_stmt *s = jr_sqlite_get(c, JR_SQL_ADD_NODE);
-  if (!s) return c->status;
-  uv_os_gethostname(host, &size);
-  FILE *f = fopen("/proc/sys/kernel/random/boot_id", "r");
-  if (f && !fgets(boot, sizeof boot, f)) boot[0] = 0;
-  if (f) fclose(f);
-  boot[strcspn(boot, "\n")] = 0;
-  sqlite3_bind_int64(s, 1, c->node);
-  sqlite3_bind_text(s, 2, host, -1, SQLITE_STATIC);
-  sqlite3_bind_text(s, 3, boot, -1, SQLITE_STATIC);
-  sqlite3_bind_int64(s, 4, getpid());
-  sqlite3_bind_text(s, 5, JOBRUN_VERSION, -1, SQLITE_STATIC);
-  sqlite3_bind_int64(s, 6, now_ms);
-  return jr_sqlite_finish(c, s);
-}
-
+/* The loop waits for this operation, so last_id is ours. */
 static void open_here(jr_store *store, jr_store_op *op) {
-  jr_sqlite *c = &store->c;
-  int status = jr_sqlite_open(c, &store->opts);
-  if (status == 0 && !store->opts.is_reader) {
-    store->last_id = c->last_id > 0 ? c->last_id : 0; /* the loop waits for this operation */
-    c->node = jr_store_id(store, store->opts.now_ms);
-    status = add_node(c, store->opts.now_ms);
-    if (status < 0) jr_sqlite_close(c);
-  }
-  if (status < 0) refuse(store, op, status);
-}
-
-/* A run-down in order: nobody needs to be rescued after it. */
-static void close_here(jr_store *store) {
-  jr_sqlite *c = &store->c;
-  char sql[80];
-  if (c->db && !store->opts.is_reader) {
-    snprintf(sql, sizeof sql, "UPDATE jr_node SET state = 0 WHERE id = %lld", (long long)c->node);
-    jr_sqlite_run(c, sql);
-    jr_sqlite_checkpoint(c, true);
-  }
-  jr_sqlite_close(c);
+  const jr_store_opts *opts = &store->opts;
+  int status = store->engine->open(store->c, opts, &store->last_id);
+  if (status == 0 && !opts->is_reader)
+    status = store->engine->join(store->c, jr_store_id(store, opts->now_ms), opts->now_ms);
+  if (status == 0) return;
+  refuse(store, op, status);
+  store->engine->close(store->c);
 }
 
 static void answer(jr_store *store, jr_store_op *first, jr_store_op *last) {
@@ -240,17 +184,17 @@ static void answer(jr_store *store, jr_store_op *first, jr_store_op *last) {
   if (posts) jr_post_put(store->rt, &store->post);
 }
 
-/* All that is in the mailbox; waits for something. When nothing has come for a while, what is in
- * the log is moved to the file. */
+/* All that is in the mailbox; waits for something. When nothing has come for a while the engine
+ * tidies up. */
 static jr_store_op *take_all(jr_store *store, jr_store_op **last) {
   uv_mutex_lock(&store->lock);
   while (!store->first) {
     store->sleeps = true;
-    if (store->c.wal_pages == 0) {
+    if (store->engine->backlog(store->c) == 0) {
       uv_cond_wait(&store->wake, &store->lock);
     } else if (uv_cond_timedwait(&store->wake, &store->lock, IDLE_MS * UINT64_C(1000000)) < 0) {
       uv_mutex_unlock(&store->lock);
-      jr_sqlite_checkpoint(&store->c, false);
+      store->engine->tidy(store->c);
       uv_mutex_lock(&store->lock);
     }
   }
@@ -272,9 +216,9 @@ static void on_thread(void *data) {
     }
     ends = last->verb == JR_VERB_CLOSE;
     work_off(store, from, ends ? last : NULL);
-    if (ends) close_here(store);
+    if (ends) store->engine->close(store->c);
     answer(store, first, last);
-    if (!ends && store->c.wal_pages > CHECKPOINT_PAGES) jr_sqlite_checkpoint(&store->c, false);
+    if (!ends && store->engine->backlog(store->c) > MOST_BACKLOG) store->engine->tidy(store->c);
   }
 }
 
@@ -289,6 +233,7 @@ static void join(jr_store *store) {
 static void disown(jr_store *store) {
   if (--store->owners > 0) return;
   for (jr_store_op *op; (op = take_spare(store));) op_drop(op);
+  jr_mem_free(&store->rt->mem, store->c, store->engine->size);
   jr_mem_free(&store->rt->mem, store, sizeof *store);
 }
 
@@ -345,17 +290,20 @@ static void free_trade(jobrun *rt, jr_trade *trade) {
 }
 
 int jr_store_new(jobrun *rt, const jr_store_opts *opts, jr_store **out) {
+  if (strlen(opts->path) >= sizeof(((jr_store *)0)->path)) return UV_ENAMETOOLONG;
   jr_store *store = jr_mem_zalloc(&rt->mem, sizeof *store);
-  if (!store) return UV_ENOMEM;
+  void *c = store ? jr_mem_zalloc(&rt->mem, opts->engine->size) : NULL;
+  if (!c) {
+    if (store) jr_mem_free(&rt->mem, store, sizeof *store);
+    return UV_ENOMEM;
+  }
   *store = (jr_store){.rt = rt,
                       .owners = 1,
                       .opts = *opts,
+                      .engine = opts->engine,
+                      .c = c,
                       .post.fn = on_answers,
                       .trade = {.settle = settle, .free = free_trade}};
-  if (strlen(opts->path) >= sizeof store->path) {
-    jr_mem_free(&rt->mem, store, sizeof *store);
-    return UV_ENAMETOOLONG;
-  }
   strcpy(store->path, opts->path);
   store->opts.path = store->path;
   jr_list_init(&store->post.link);

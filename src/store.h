@@ -5,9 +5,9 @@
  * then done once. A run ends once: who finishes it names its fence, the count of claims of its job,
  * and somebody whose fence is an older one changes nothing.
  *
- * Each operation is one of the verbs below with cells in and rows out, so that a store behind
- * another engine is a table of verbs and nothing else; the suite tests/store_test.lua holds for
- * each. Ids are made by the caller (jr_store_id). All instants are ms since 1970.
+ * Each operation is one of the verbs below with cells in and rows out; an engine (SQLite:
+ * sqlengine.h) does them, and the suite tests/store_test.lua holds for each. Ids are made by the
+ * caller (jr_store_id). All instants are ms since 1970.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef JR_STORE_H
@@ -92,13 +92,36 @@ typedef struct jr_store_op {
   void (*done)(struct jr_store_op *op);
 } jr_store_op;
 
-typedef struct jr_store_opts {
+/* What a store keeps its rows in: a connection, and what the store's thread does with it. Statuses
+ * are 0 or negative, and then `error` has the sentence. */
+typedef struct jr_store_opts jr_store_opts;
+
+typedef struct jr_store_engine {
+  size_t size; /* of a connection, which is zeroed before `open` */
+  /* last_id: the largest there is. */
+  int (*open)(void *c, const jr_store_opts *opts, int64_t *last_id);
+  /* This process is the node of that id. */
+  int (*join)(void *c, int64_t node, int64_t now_ms);
+  /* In order: nobody has to be rescued then. What is closed, or did not open, is left alone. */
+  void (*close)(void *c);
+  int (*begin)(void *c);
+  int (*perform)(void *c, jr_verb verb, const jr_cells *in, jr_cells *out);
+  int (*commit)(void *c);
+  void (*roll_back)(void *c);
+  /* How much housekeeping has piled up, 0 = none; does it. */
+  int (*backlog)(const void *c);
+  void (*tidy)(void *c);
+  const char *(*error)(const void *c);
+} jr_store_engine;
+
+struct jr_store_opts {
+  const jr_store_engine *engine;
   const char *path;                /* of the file; ":memory:" */
   const char *schema, *schema_end; /* the text of schema.sql; static memory */
   bool may_lose_last;              /* synchronous=NORMAL: power loss may take the last seconds */
   bool is_reader;                  /* writes nothing, needs no lock */
   int64_t now_ms;
-} jr_store_opts;
+};
 
 /* A store with its thread. Copies the options. UV_ENOMEM, UV_EAGAIN (no thread). It is a trade of
  * the runtime, which closes it if nobody does. */
@@ -117,8 +140,5 @@ bool jr_store_is_closing(const jr_store *store);
 
 /* A new id: larger than any this store has given or, as of OPEN, has seen. */
 int64_t jr_store_id(jr_store *store, int64_t now_ms);
-
-/* The verb of a name, or -1. */
-int jr_verb_from(const char *name);
 
 #endif
