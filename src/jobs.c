@@ -435,6 +435,11 @@ int jr_job_restore(jr_job *job, int64_t anchor_ns, int64_t last_ns, bool has_fro
   return job->due_ns != JR_NEVER && !job->due_place ? arm(job) : 0;
 }
 
+static void tell_change(jr_job *job, jr_job_event event) {
+  jr_run_record record = {.job = job->id};
+  jr_job_tell(&(jr_job_news){.event = event, .job = job, .record = &record});
+}
+
 int jr_job_pause(jr_job *job) {
   if (job->state >= JR_JOB_DONE) return JR_EUSAGE;
   if (job->state == JR_JOB_PAUSED) return 0;
@@ -443,20 +448,23 @@ int jr_job_pause(jr_job *job) {
   job->queued_ns = job->catch_until_ns = JR_NEVER;
   disarm(job);
   unmark_due(job);
+  tell_change(job, JR_JOB_PAUSE);
   return 0;
 }
 
 int jr_job_resume(jr_job *job) {
   if (job->state >= JR_JOB_DONE) return JR_EUSAGE;
   if (job->state == JR_JOB_ACTIVE) return 0;
+  int64_t now = jr_job_now(job);
   job->state = JR_JOB_ACTIVE;
-  jr_plan_next(job, jr_job_now(job));
+  if (job->due_ns <= now || job->due_ns == JR_NEVER) jr_plan_next(job, now);
   int status = !job->policy->from_end || job->going == 0 ? arm(job) : 0;
   if (status < 0) {
     job->state = JR_JOB_PAUSED;
     return status;
   }
   job->jobs->active++;
+  tell_change(job, JR_JOB_RESUME);
   if (job->due_ns == JR_NEVER) end_without_run(job);
   return 0;
 }

@@ -147,6 +147,8 @@ typedef enum jr_job_event {
   JR_JOB_SKIP, /* due times that did not run */
   JR_JOB_LATE,
   JR_JOB_TIMEOUT,
+  JR_JOB_PAUSE, /* of the job: the record has no more than its id */
+  JR_JOB_RESUME,
   JR_JOB_EVENTS
 } jr_job_event;
 

@@ -22,12 +22,14 @@ int jr_open_sync(lua_State *L);
 typedef struct place {
   jr_wait wait;
   jr_list link;
+  jr_timer timer; /* on the wall clock */
   jobrun *rt;
 } place;
 
 static void place_drop(jr_wait *w) {
   place *p = jr_container_of(w, place, wait);
   jr_list_remove(&p->link);
+  jr_wall_timer_stop(p->rt, &p->timer);
   jr_mem_free(&p->rt->mem, p, sizeof *p);
 }
 
@@ -49,15 +51,31 @@ static jr_list *check_queue(lua_State *L) {
   return luaL_checkudata(L, 1, QUEUE_META);
 }
 
-/* queue:wait([seconds]) → woken */
+static void on_wall(jobrun *rt, jr_timer *timer) {
+  place *p = jr_container_of(timer, place, timer);
+  (void)rt;
+  jr_list_remove(&p->link);
+  jr_wake(&p->wait, UV_ETIMEDOUT);
+}
+
+/* queue:wait([seconds [, ms]]) → woken; at the longest until the wall clock reads so many ms since
+ * 1970, however it is set meanwhile */
 static int queue_wait(lua_State *L) {
   jobrun *rt = jr_of(L);
   jr_list *queue = check_queue(L);
   int64_t due = INT64_MAX;
   if (!lua_isnoneornil(L, 2)) due = jr_clock_now(rt) + jr_check_duration(L, 2, "timeout");
+  lua_Integer wall_ms = luaL_optinteger(L, 3, INT64_MAX);
   jr_check_park(L, "wait");
   place *p = jr_mem_zalloc(&rt->mem, sizeof *p);
   if (!p) return jr_raise_status(L, "wait", UV_ENOMEM);
+  p->timer.fire = on_wall;
+  int status = 0;
+  if (wall_ms < INT64_MAX / JR_MS) status = jr_wall_timer_start(rt, &p->timer, wall_ms * JR_MS);
+  if (status < 0) {
+    jr_mem_free(&rt->mem, p, sizeof *p);
+    return jr_raise_status(L, "wait", status);
+  }
   p->wait.ops = &place_ops;
   p->rt = rt;
   jr_list_append(queue, &p->link);

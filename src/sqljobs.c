@@ -265,14 +265,26 @@ static int read_allowance(jr_verb_call *v, const jr_cell *queue, allowance *a) {
   return 0;
 }
 
-static int spend_rate(jr_verb_call *v, const jr_cell *queue, const allowance *a, int64_t n) {
-  if (a->rate_n <= 0 || n == 0) return 0;
-  int64_t now_us = v->now * 1000, tat = a->tat > now_us ? a->tat : now_us;
+static int set_tat(jr_verb_call *v, const jr_cell *queue, int64_t tat) {
   sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_SET_TAT);
   if (!s) return v->c->status;
   bind_text(s, 1, queue);
-  sqlite3_bind_int64(s, 2, tat + n * (a->rate_ms * 1000 / a->rate_n));
+  sqlite3_bind_int64(s, 2, tat);
   return jr_sqlite_finish(v->c, s);
+}
+
+/* It is more than a window ahead only where the wall clock was set back meanwhile. */
+static int mend_rate(jr_verb_call *v, const jr_cell *queue, allowance *a) {
+  int64_t most = (v->now + a->rate_ms) * 1000;
+  if (a->rate_n <= 0 || a->tat <= most) return 0;
+  a->tat = most;
+  return set_tat(v, queue, most);
+}
+
+static int spend_rate(jr_verb_call *v, const jr_cell *queue, const allowance *a, int64_t n) {
+  if (a->rate_n <= 0 || n == 0) return 0;
+  int64_t now_us = v->now * 1000, tat = a->tat > now_us ? a->tat : now_us;
+  return set_tat(v, queue, tat + n * (a->rate_ms * 1000 / a->rate_n));
 }
 
 static int start_jobs(jr_verb_call *v, const jr_cell *queue, const allowance *a, int64_t *n) {
@@ -295,6 +307,7 @@ int jr_sqljob_claim(jr_verb_call *v) {
   allowance a = {.k = jr_verb_integer(v)};
   int64_t n = 0;
   int status = read_allowance(v, &queue, &a);
+  if (status == 0) status = mend_rate(v, &queue, &a);
   if (status < 0) return status;
   int64_t by_rate = count_by_rate(&a, v->now);
   if (a.k > 0 && by_rate < a.k) { /* the next share is free then, in whole ms rounded up */

@@ -94,6 +94,10 @@ static int restart(jr_verb_call *v) {
   return plain(v, JR_SQL_RESTART, 1, 1, WITH_NODE | WITH_NOW);
 }
 
+static int hold(jr_verb_call *v) {
+  return counted(v, JR_SQL_HOLD, 2, 0);
+}
+
 static int pause_queue(jr_verb_call *v) {
   return counted(v, JR_SQL_PAUSE, 2, 0);
 }
@@ -179,6 +183,7 @@ int jr_sqlite_do(jr_sqlite *c, jr_verb verb, const jr_cells *in, jr_cells *out) 
       [JR_VERB_SWEEP] = sweep,
       [JR_VERB_TICK] = tick,
       [JR_VERB_RESTART] = restart,
+      [JR_VERB_HOLD] = hold,
       [JR_VERB_CANCEL] = jr_sqljob_cancel,
       [JR_VERB_RETRY] = jr_sqljob_retry,
       [JR_VERB_PAUSE] = pause_queue,

@@ -43,6 +43,7 @@
  * TICK     name tick_at next_at? id → is_mine: compares and sets the last tick; 0 = it was had, or
  *          a later one. Else the job `id` runs here now, and is to be finished (fence 1).
  * RESTART  id → fence?: a tick's job that failed runs once more; null = it may not.
+ * HOLD     name paused_at? → was_changed: a schedule stays paused; null = goes on.
  * CANCEL   id → state?, {queue id state}: the state it was in, null = there is none.
  * RETRY    id → state? queue: the same; one that has ended or waits becomes available.
  * PAUSE    queue paused_at? → was_changed: null = resumes.
@@ -62,6 +63,7 @@
   X(SWEEP, "sweep")                                                                                \
   X(TICK, "tick")                                                                                  \
   X(RESTART, "restart")                                                                            \
+  X(HOLD, "hold")                                                                                  \
   X(CANCEL, "cancel")                                                                              \
   X(RETRY, "retry")                                                                                \
   X(PAUSE, "pause")                                                                                \

@@ -66,6 +66,7 @@
     "VALUES(?1, '', 'schedule', 2, ?2, 1, 1, 1, ?3, 'null', ?4, ?2, ?5, ?5)") \
   X(RESTART, "UPDATE jr_job SET state = 2, owner = ?1, fence = fence + 1, attempt = attempt + 1, reason = 1, started_at = ?3, finished_at = NULL " \
     "WHERE id = ?2 AND state = 5 RETURNING fence") \
+  X(HOLD, "UPDATE jr_schedule SET paused_at = ?2 WHERE name = ?1 AND (paused_at IS NULL) <> (?2 IS NULL)") \
   X(CANCEL, "UPDATE jr_job SET state = 6, finished_at = ?2, error = 'cancelled', " \
     "ukey = CASE WHEN coalesce(ukey_until, 0) <= ?2 THEN NULL ELSE ukey END WHERE id = ?1 AND state IN (0, 1, 3, 7)") \
   X(ASK_CANCEL, "UPDATE jr_job SET cancel_at = ?2 WHERE id = ?1 AND state = 2") \

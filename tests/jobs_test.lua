@@ -226,6 +226,17 @@ function test_pause_and_resume_keep_the_grid()
   lu.assertEquals({ job.missed, job.skips }, { 0, 0 })
 end
 
+function test_a_pause_between_two_runs_takes_none_away()
+  local times, note = recorder()
+  local job = every(1).second(note)
+  sleep(1.2)
+  job:pause()
+  sleep(0.5)
+  job:resume()
+  sleep(1.5)
+  assert_times(times, { 1, 2, 3 })
+end
+
 function test_a_job_may_be_declared_paused()
   local times, note = recorder()
   local job = every(1).second.paused()(note)

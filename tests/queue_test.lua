@@ -1,6 +1,7 @@
 -- jobrun: --clock=virtual
 -- queue: what a script sees of it. Each test has a store of its own, in memory.
 local lu = require "luaunit"
+local host = require "jobrun.core.host"
 local jobrun = require "jobrun"
 local queue, sleep, spawn = jobrun.queue, jobrun.sleep, jobrun.spawn
 
@@ -122,6 +123,27 @@ function test_an_earlier_job_moves_the_timer_forward()
   queue.wait(q:push("soon", { delay = 5 }))
   queue.wait(late)
   lu.assertEquals(order, { "soon", "late" })
+end
+
+function test_a_wall_clock_that_is_set_moves_what_waits_for_a_time()
+  local q = queue.open("q", { concurrency = 2 })
+  q:handle(function(job) return job.args end)
+  local id = q:push("noon", { at = jobrun.now() + 3600 })
+  sleep(1) -- the timer waits by now
+  host.step(7200 * 1000000000)
+  local began = jobrun.monotonic()
+  lu.assertEquals(queue.wait(id), "noon")
+  lu.assertTrue(jobrun.monotonic() - began < 1)
+end
+
+function test_a_wall_clock_that_is_set_back_does_not_hold_up_a_rate()
+  local q = queue.open("q", { concurrency = 9, rate = { n = 1, per = "10s" } })
+  q:handle(function() end)
+  queue.wait(q:push())
+  host.step(-7200 * 1000000000)
+  local began = jobrun.monotonic()
+  queue.wait(q:push())
+  lu.assertTrue(jobrun.monotonic() - began <= 10.1)
 end
 
 function test_unique_jobs_are_one()

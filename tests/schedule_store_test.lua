@@ -65,6 +65,29 @@ function test_a_schedule_that_is_no_longer_declared_is_said_to_be_paused()
   lu.assertEquals(play(dir, "2027-01-03T00:00:00Z", NIGHTLY:format(1, "")), { "01-02T02:30\t01-03T00:00" })
 end
 
+function test_a_paused_job_stays_paused_until_it_is_resumed()
+  local dir = testing.tmpdir()
+  local code = [[
+    local job = every(1).hour.named("poll").times(3)(function() print(os.date("!%%H:%%M", now() // 1)) end)
+    sleep(0.1)
+    print(job.state)
+    %s]]
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", code:format "sleep(3600) job:pause()"), { "scheduled", "01:00" })
+  lu.assertEquals(play(dir, "2027-01-01T05:00:00Z", code:format ""), { "paused" })
+  lu.assertEquals(play(dir, "2027-01-01T06:10:00Z", code:format "job:resume() sleep(3600) os.exit(0)"), { "paused", "07:00" })
+  lu.assertEquals(play(dir, "2027-01-01T08:10:00Z", code:format "sleep(3600) os.exit(0)"), { "scheduled", "09:00" })
+end
+
+function test_what_the_script_declares_paused_is_the_scripts_matter()
+  local dir = testing.tmpdir()
+  local code = [[
+    local job = every(1).hour.named("poll").times(1)%s(function() print "ran" end)
+    sleep(0.1)
+    print(job.state)]]
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", code:format ".paused()"), { "paused" })
+  lu.assertEquals(play(dir, "2027-01-01T05:00:00Z", code:format ""), { "scheduled", "ran" })
+end
+
 function test_runs_and_their_errors_are_rows()
   local dir = testing.tmpdir()
   play(dir, "2027-01-01T00:00:00Z", [[

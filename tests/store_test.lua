@@ -295,6 +295,20 @@ function tests.a_tick_is_a_job_with_runs(db)
   lu.assertEquals(#db:runs_of(id), 2)
 end
 
+function tests.a_schedule_that_is_held_stays_so(db)
+  local declared = function() return select(4, declare(db, "nightly")) end
+  declared()
+  lu.assertEquals(db:hold("nightly", 5000), 1)
+  lu.assertEquals(db:hold("nightly", 6000), 0) -- it is already
+  lu.assertEquals(declared(), 5000)
+  db:sweep(now_ms() + 1000)
+  lu.assertEquals(declared(), 5000) -- not what nobody declares
+  lu.assertEquals(db:hold("nightly", nil), 1)
+  lu.assertEquals(db:hold("nightly", nil), 0)
+  lu.assertNil(declared())
+  lu.assertEquals(db:hold("unheard of", 5000), 0)
+end
+
 function tests.a_schedule_nobody_declares_is_paused_until_somebody_does(db)
   local began = now_ms()
   declare(db, "old")

@@ -94,9 +94,13 @@ local function adopt(name, kept)
   local is_new, anchor, last, paused = store.current():call(core.declare, name, spec, zone or "UTC", spec, kept.catchup, nil, 0)
   kept.is_stored = true
   if is_new == 1 then return end
-  if paused and paused > 0 then kept.job:pause() end
   local catches_up = zone ~= nil or kept.has_catchup
   jobs.restore(kept.job, ns(anchor), catches_up and ns(last) or 0, kept.has_from)
+  if paused and paused > 0 and kept.job.state == "scheduled" then
+    kept.job:pause()
+    log.info("job %q is paused since %s: `jobrun resume`, or its job:resume(), lets it go on", name,
+      os.date("!%Y-%m-%dT%H:%M:%SZ", paused // 1000))
+  end
 end
 
 ---A named job was declared.
@@ -115,6 +119,14 @@ function M.declare(job, name, said, head)
   if started and store.explicit_path() then task.spawn(adopt, name, kept):detach() end
 end
 
+-- What was paused or resumed while the script runs stays so; the store has it when this ends.
+local function hold(run)
+  local kept = declared[run.job.name]
+  if not kept or not kept.is_stored then return end
+  local paused = run.job.state == "paused"
+  task.shield(store.insist, core.hold, run.job.name, paused and math.floor(task.now() * 1000) or nil)
+end
+
 ---The script has loaded: with a store, all that was declared goes on where it was. (suspends)
 function M.start()
   started = true
@@ -127,6 +139,8 @@ function M.start()
   for _, row in ipairs(store.current():call(core.sweep, began) or {}) do
     log.warn("store: the schedule %q is not declared any more: paused", row[1])
   end
+  jobs.on("pause", hold)
+  jobs.on("resume", hold)
 end
 
 return M

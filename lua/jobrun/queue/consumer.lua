@@ -263,7 +263,7 @@ function Consumer:claim()
   if not ok then
     if not store.may_pass(wait_until) then store.give_up(wait_until) end
     log.error("%s; claiming again in 1 s", tostring(wait_until))
-    self.wait_until = (task.now() + 1) * 1000
+    self.wait_until = math.floor((task.now() + 1) * 1000)
     return
   end
   self.wait_until = wait_until
@@ -273,8 +273,7 @@ function Consumer:claim()
 end
 
 function Consumer:sleep()
-  local seconds = self.wait_until and timer.seconds_until(self.wait_until)
-  if not self.queue:wait(seconds or nil) then self.rung = true end
+  if not self.queue:wait(nil, self.wait_until) then self.rung = true end
 end
 
 function Consumer:run()

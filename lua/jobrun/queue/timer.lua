@@ -1,5 +1,5 @@
---- The timer of the jobs that wait for their time: asleep until the next one is due, never looking before. Once an hour
---- it removes what ended long ago.
+--- The timer of the jobs that wait for their time: asleep until the wall clock says that the next one is due, however
+--- that clock is set meanwhile. Once an hour it removes what ended long ago.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -14,19 +14,10 @@ local M = {}
 
 local state = {} -- queue: where it sleeps; due: ms; ends: it is told to
 
----Seconds until the store's clock, of whole ms, reads `ms`: a microsecond more, as what now() gives is rounded.
----@param ms integer
----@return number
-function M.seconds_until(ms)
-  return math.max(ms / 1000 - task.now(), 0) + 1e-6
-end
-
 local function sleep(due)
   if state.is_told then return end -- while it was at work
   state.due, state.sleeps = due, true
-  local seconds = math.max(state.prune_at - task.monotonic(), 0) + 1e-6
-  if due then seconds = math.min(seconds, M.seconds_until(due)) end
-  state.queue:wait(seconds)
+  state.queue:wait(math.max(state.prune_at - task.monotonic(), 0) + 1e-6, due)
   state.due, state.sleeps = nil, false
 end
 
