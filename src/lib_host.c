@@ -49,6 +49,12 @@ static int host_declare(lua_State *L) {
   return 0;
 }
 
+/* is_looking() → boolean: is the script only looked at? */
+static int host_is_looking(lua_State *L) {
+  lua_pushboolean(L, jr_of(L)->declares);
+  return 1;
+}
+
 /* log(level, text) */
 static int host_log(lua_State *L) {
   int level = jr_log_level_from(luaL_checkstring(L, 1));
@@ -169,6 +175,7 @@ int jr_open_host(lua_State *L) {
                                        {"is_virtual", host_is_virtual},
                                        {"skip", host_skip},
                                        {"step", host_step},
+                                       {"is_looking", host_is_looking},
                                        {"declare", host_declare},
                                        {"log", host_log},
                                        {"log_style", host_log_style},

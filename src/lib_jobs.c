@@ -81,7 +81,8 @@ static int entry(lua_State *L) {
 
 /* ---- events -------------------------------------------------------------------------------- */
 
-static const char *const event_names[] = {"start", "end", "error", "skip", "late", "timeout", "pause", "resume", NULL};
+static const char *const event_names[] = {"start",   "end",   "error",  "skip", "late",
+                                          "timeout", "pause", "resume", NULL};
 
 /* Pushes what a listener gets behind the run: (error), (reason, count), or nothing. */
 static int push_details(lua_State *L, const jr_job_news *news) {

@@ -141,6 +141,13 @@ static void on_drop(jr_wait *w) {
 }
 
 static const jr_wait_ops call_ops = {.name = "store", .push = push_answer, .drop = on_drop};
+static const jr_wait_ops loading_ops = {
+    .name = "store", .push = push_answer, .drop = on_drop, .loads = true};
+
+/* Verbs that open a store or a queue: a script that does so first still declares. */
+static bool loads(jr_verb verb) {
+  return verb == JR_VERB_LOST || verb == JR_VERB_RESCUE || verb == JR_VERB_LIMIT;
+}
 
 static void on_done(jr_store_op *op) {
   store_call *call = op->data;
@@ -164,7 +171,8 @@ static store_call *new_call(lua_State *L, jr_store *store, int verb) {
     if (call) jr_mem_free(mem, call, sizeof *call);
     jr_raise_status(L, "store", UV_ENOMEM);
   }
-  *call = (store_call){.wait.ops = &call_ops, .op = op, .mem = mem, .owners = 2};
+  *call = (store_call){
+      .wait.ops = loads(op->verb) ? &loading_ops : &call_ops, .op = op, .mem = mem, .owners = 2};
   op->done = on_done;
   op->data = call;
   return call;
@@ -225,7 +233,8 @@ static int push_store(lua_State *L, jr_wait *w) {
   return push_failure(L, call->op);
 }
 
-static const jr_wait_ops open_ops = {.name = "store", .push = push_store, .drop = on_drop};
+static const jr_wait_ops open_ops = {
+    .name = "store", .push = push_store, .drop = on_drop, .loads = true};
 
 /* open(path, may_lose_last, is_reader) → store */
 static int store_open(lua_State *L) {

@@ -161,9 +161,9 @@ static int refuse_owner(jr_sqlite *c, int fd) {
   ssize_t n = pread(fd, text, sizeof text - 1, 0);
   close(fd);
   return jr_sqlite_fail(c, UV_EBUSY,
-                        "the store '%s' belongs to process %s: one process at a time may write it. "
-                        "End that one, or ask it (jobrun -s SOCKET)",
-                        c->path, n > 0 ? text : "?");
+                        "the store '%s' belongs to process %s, and one process at a time may write "
+                        "it. Go through that one (store \"unix:%s.d/socket\"), or end it",
+                        c->path, n > 0 ? text : "?", c->path);
 }
 
 /* Another kind of file is left alone, without so much as a folder beside it. */

@@ -17,7 +17,7 @@
 #include "store.h"
 #include "storesql.h"
 
-enum { JR_SQLITE_ERROR = 500 };
+enum { JR_SQLITE_ERROR = 2400 };
 
 typedef struct jr_sqlite {
   sqlite3 *db;

@@ -35,6 +35,7 @@ typedef struct jr_wait_ops {
   /* Exactly once for each park, after push or when the task dies: release the operation or
    * detach from it. Must not enter Lua. NULL = nothing to release. */
   void (*drop)(jr_wait *w);
+  bool loads; /* a main chunk that waits for it has not loaded yet */
 } jr_wait_ops;
 
 struct jr_wait {

@@ -93,6 +93,10 @@ function test_a_detached_failure_is_logged_and_exits_1()
   lu.assertStrContains(err, "lost")
 end
 
+function test_a_start_hook_that_comes_late_runs_at_once()
+  lu.assertEquals(select(2, code 'sleep(0.01) on.start(function() print "late" end)'), "late\n")
+end
+
 function test_os_exit_ends_in_order()
   local status, out = code "on.stop(function(why) print(why) end) os.exit(7)"
   lu.assertEquals({ status, out }, { 7, "done\n" })

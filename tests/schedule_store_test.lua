@@ -103,6 +103,32 @@ function test_runs_and_their_errors_are_rows()
   lu.assertEquals(lines, { "2\t1\t1\tnil", "1\t2\t0\tboom" })
 end
 
+function test_queues_may_be_opened_before_jobs_are_declared()
+  local dir = testing.tmpdir()
+  local code = [[queue.open("q", { concurrency = 2 }):handle(function() end)
+    on.start(function() print "start" end)
+    ]] .. NIGHTLY:format(1, "") .. " jobs.on('end', function() os.exit(0) end)"
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", code), { "start", "01-01T02:30\t01-01T02:30" })
+  local lines, log = play(dir, "2027-01-06T12:00:00Z", code)
+  lu.assertEquals(lines, { "start", "01-06T02:30\t01-06T12:00" })
+  lu.assertNotStrContains(log, "is not declared any more")
+end
+
+function test_a_job_that_is_declared_late_goes_on_too()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(1, ""))
+  lu.assertEquals(play(dir, "2027-01-06T12:00:00Z", "sleep(60) " .. NIGHTLY:format(1, "")), { "01-06T02:30\t01-06T12:01" })
+end
+
+function test_a_script_with_queues_may_be_looked_at()
+  local dir = testing.tmpdir()
+  jobrun.fs.write(dir .. "/s.lua", [[
+    store "sqlite:nowhere/s.db"
+    queue.open("q", { concurrency = 2 }):handle(function() end)
+    every(1).hour.named("hourly")(function() end)]])
+  lu.assertStrContains(jobrun.exec { build .. "/jobrun", "list", dir .. "/s.lua" }.stdout, "hourly")
+end
+
 function test_a_job_without_a_name_is_not_kept()
   local dir = testing.tmpdir()
   play(dir, "2027-01-01T00:00:00Z", [[every(1).hour.times(1)(function() end)]])

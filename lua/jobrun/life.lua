@@ -7,8 +7,8 @@ local host = require "jobrun.core.host"
 
 -- loaded: the main chunk has suspended or returned; state: "starting", then "ready" when the on.start hooks have run, at
 -- the end "stopping"
--- runs_at_end: each job runs once more when the script is told to stop.
-local M = { loaded = false, state = "starting", runs_at_end = false }
+-- has_started: the on.start hooks run, or have run; runs_at_end: each job runs once more when the script is told to stop.
+local M = { loaded = false, state = "starting", has_started = false, runs_at_end = false }
 
 -- A module that was never used has nothing to do: package.loaded tells without loading it.
 local function used(name)
@@ -22,9 +22,9 @@ local function after_loading()
   if used "http" then require("jobrun.http").instance:check_served() end
   if used "store" or used "queue" or used "schedule" then require("jobrun.store").open_asked() end
   if used "schedule" then require("jobrun.schedule").start() end
+  M.has_started = true
   local on = used "on"
   if on then
-    on.started = true
     for _, hook in ipairs(on.start_hooks) do hook() end
   end
   if used "http.server" then require("jobrun.http.server").start() end

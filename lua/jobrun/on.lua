@@ -3,19 +3,20 @@
 -- SPDX-License-Identifier: MIT
 
 local check = require "jobrun.check"
+local life = require "jobrun.life"
 
-local M = { start_hooks = {}, stop_hooks = {}, started = false }
+local M = { start_hooks = {}, stop_hooks = {} }
 
 local function check_function(what, fn)
   if type(fn) ~= "function" then check.fail("%s: expected a function, got %s", what, type(fn)) end
 end
 
 ---Calls `fn()` once the script has loaded: when its main chunk first waits, or has returned. Hooks run in order,
----each may suspend. An error ends the script.
+---each may suspend; one that comes later runs at once. An error ends the script.
 ---@param fn fun()
 function M.start(fn)
   check_function("on.start", fn)
-  if M.started then
+  if life.has_started then
     require("jobrun.task").spawn(fn)
   else
     table.insert(M.start_hooks, fn)

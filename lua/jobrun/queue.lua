@@ -16,6 +16,7 @@ local check = require "jobrun.check"
 local consumer = require "jobrun.queue.consumer"
 local core = require "jobrun.core.store"
 local err = require "jobrun.core.error"
+local host = require "jobrun.core.host"
 local json = require "jobrun.json"
 local retry = require "jobrun.retry"
 local store = require "jobrun.store"
@@ -108,6 +109,23 @@ local function ms(seconds)
   return seconds and math.floor(seconds * 1000 + 0.5)
 end
 
+-- ---- what the store's answers mean for this process ----------------------------------------------
+
+local function after_push(queue, due, state)
+  if state == 1 then consumer.ring(queue) end
+  if state == 0 then timer.note(due) end
+end
+
+local function after_cancel(id, state, rows)
+  if not state then return end
+  if state == 2 then
+    consumer.cancel(id)
+  elseif not consumer.has_ended(state) then
+    waiters.wake(id)
+  end
+  consumer.tell_others(rows)
+end
+
 -- ---- queues --------------------------------------------------------------------------------------
 
 ---The queue of that name. concurrency: how many jobs this process runs at a time (1); max_global: how many run at a time
@@ -122,9 +140,12 @@ function M.open(name, options)
   local o = check.options("queue.open", options or {}, OPEN_OPTIONS)
   local rate = o.rate and check.options("queue.open: rate", o.rate, RATE_OPTIONS) or {}
   if rate.per and rate.per <= 0 then check.fail "queue.open: rate.per: expected a duration above 0" end
-  if known then check.fail("queue.open: the queue %s was opened with options already", check.show(name)) end
-  local queue = setmetatable({ name = name, concurrency = o.concurrency }, Queue)
-  store.current():call(core.limit, name, o.max_global, rate.n, ms(rate.per))
+  if known and known.is_set then
+    check.fail("queue.open: the queue %s was opened with options already", check.show(name))
+  end
+  local queue = known or setmetatable({ name = name }, Queue)
+  queue.concurrency, queue.is_set = o.concurrency, options ~= nil
+  if options and not host.is_looking() then store.current():call(core.limit, name, o.max_global, rate.n, ms(rate.per)) end
   queues[name] = queue
   return queue
 end
@@ -136,8 +157,13 @@ end
 ---@return jobrun.Queue
 function Queue:handle(fn)
   if type(fn) ~= "function" then check.fail("queue:handle: expected a function, got %s", check.show(fn)) end
-  store.current()
+  if host.is_looking() then return self end
+  local db = store.current()
+  if store.is_client() then
+    check.fail("queue:handle: the store is another process's, which handles the jobs: %s", check.show(db.socket))
+  end
   consumer.start(self.name, self.concurrency, fn)
+  if not self.is_set then db:call(core.limit, self.name, nil, nil, nil) end -- what it had in an earlier life
   return self
 end
 
@@ -166,9 +192,8 @@ function Queue:push(args, options)
       (policy or consumer.default_retry).n, ms(o.timeout), text, opts_of(policy, o), key, until_ms,
       table.unpack(needs_of(o.after)))
   end
-  if is_new == 1 then waiters.note_open(id) end
-  if state == 1 then consumer.ring(self.name) end
-  if state == 0 then timer.note(due) end
+  if is_new == 1 and not store.is_client() then waiters.note_open(id) end
+  after_push(self.name, due, state)
   return id
 end
 
@@ -216,14 +241,16 @@ local function result_of(id, row)
     message = ("job %d of queue '%s' was %s: %s"):format(id, row.queue, state, row.error or "no reason") })
 end
 
----Waits for a job's end and gives its result. Raises kind "job_failed" where it was discarded, "job_cancelled", and
----"timeout". (suspends)
----@param id integer
----@param timeout? number|string
----@return any
-function M.wait(id, timeout)
-  id = check_id("queue.wait", id)
-  local give_up = timeout and task.monotonic() + check.duration(timeout, "queue.wait")
+-- How a job ended, that is waited for at most until `give_up`; nil: it has not.
+local function await_end(id, give_up)
+  local function left() return give_up and math.max(give_up - task.monotonic(), 0) end
+  if store.is_client() then
+    repeat
+      local row = store.current():wait(id, left())
+      if row then return row end
+    until left() == 0
+    return nil
+  end
   local place <close> = waiters.enter(id)
   while true do
     local row = place.row
@@ -231,11 +258,21 @@ function M.wait(id, timeout)
       row = store.current():call(core.query, "end", id)[1]
       if not row then check.fail("queue.wait: there is no job %d", id) end
     end
-    if row and consumer.has_ended(row.state) then return result_of(id, row) end
-    if not place:wait(give_up and math.max(give_up - task.monotonic(), 0)) then
-      error(err.new { kind = "timeout", op = "queue.wait", message = ("queue.wait: job %d has not ended"):format(id) })
-    end
+    if row and consumer.has_ended(row.state) then return row end
+    if not place:wait(left()) then return nil end
   end
+end
+
+---Waits for a job's end and gives its result. Raises kind "job_failed" where it was discarded, "job_cancelled", and
+---"timeout". (suspends)
+---@param id integer
+---@param timeout? number|string
+---@return any
+function M.wait(id, timeout)
+  id = check_id("queue.wait", id)
+  local row = await_end(id, timeout and task.monotonic() + check.duration(timeout, "queue.wait"))
+  if row then return result_of(id, row) end
+  error(err.new { kind = "timeout", op = "queue.wait", message = ("queue.wait: job %d has not ended"):format(id) })
 end
 
 ---Cancels a job; one that runs is cancelled as a task is. Returns the state it was in, nil if there is no such job. (suspends)
@@ -244,13 +281,7 @@ end
 function M.cancel(id)
   id = check_id("queue.cancel", id)
   local state, rows = store.current():call(core.cancel, id)
-  if not state then return nil end
-  if state == 2 then
-    consumer.cancel(id)
-  elseif not consumer.has_ended(state) then
-    waiters.wake(id)
-  end
-  consumer.tell_others(rows)
+  after_cancel(id, state, rows)
   return STATES[state]
 end
 
@@ -281,8 +312,9 @@ end
 ---How many jobs there are: `stats().encode.available`. (suspends)
 ---@return table<string, table<string, integer>>
 function M.stats()
-  local stats = {}
-  for _, row in ipairs(store.current():call(core.query, "stats")) do
+  local stats, db = {}, store.current()
+  for _, row in ipairs(db:call(core.query, "queues")) do stats[row.name] = {} end
+  for _, row in ipairs(db:call(core.query, "stats")) do
     stats[row.queue] = stats[row.queue] or {}
     stats[row.queue][STATES[row.state]] = row.n
   end
@@ -290,6 +322,27 @@ function M.stats()
 end
 
 -- ---- for jobrun itself ---------------------------------------------------------------------------
+
+---A verb of the store, asked for by another process, with what it means for this one. (suspends)
+---@param verb integer
+---@param values table with n
+---@return table results with n
+function M.perform(verb, values)
+  local results = table.pack(store.current():call(verb, table.unpack(values, 1, values.n)))
+  if verb == core.enqueue then after_push(values[2], values[5], results[3]) end
+  if verb == core.cancel then after_cancel(values[1], results[1], results[2]) end
+  if verb == core.retry and results[1] then consumer.ring(results[2]) end
+  if verb == core.pause and values[2] == nil then consumer.ring(values[1]) end
+  return results
+end
+
+---How a job ended, waited for at most so long; nil: it has not. (suspends)
+---@param id integer
+---@param seconds number
+---@return table?
+function M.ended(id, seconds)
+  return await_end(id, task.monotonic() + seconds)
+end
 
 ---What the children of the current task's run are given.
 ---@return table<string, string>?

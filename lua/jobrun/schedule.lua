@@ -11,6 +11,7 @@ local core = require "jobrun.core.store"
 local err = require "jobrun.core.error"
 local jobs = require "jobrun.core.jobs"
 local json = require "jobrun.json"
+local life = require "jobrun.life"
 local log = require "jobrun.log"
 local store = require "jobrun.store"
 local sync = require "jobrun.sync"
@@ -116,7 +117,15 @@ function M.declare(job, name, said, head)
       from = said.from and tostring(said.from.text) }
   end
   declared[name] = kept
-  if started and store.explicit_path() then task.spawn(adopt, name, kept):detach() end
+  if started then
+    if store.explicit_path() then task.spawn(adopt, name, kept):detach() end
+  elseif life.has_started then -- the first one with a name, and long after loading
+    started = true
+    task.spawn(function()
+      store.open_asked()
+      M.start()
+    end):detach()
+  end
 end
 
 -- What was paused or resumed while the script runs stays so; the store has it when this ends.
@@ -130,6 +139,9 @@ end
 ---The script has loaded: with a store, all that was declared goes on where it was. (suspends)
 function M.start()
   started = true
+  if store.is_client() and next(declared) then
+    log.warn("store: it is another process's: named schedules of this script are not kept")
+  end
   if not store.explicit_path() then return end
   local began = math.floor(task.now() * 1000)
   local names = {}

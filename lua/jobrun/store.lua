@@ -1,7 +1,8 @@
 --- `store "sqlite:state.db"`: where jobs, their runs, queues and schedules are kept, so that they outlive the process.
 ---
 --- `sqlite:PATH` is a file, to be made if it is not there; one process at a time may have it. What was acknowledged is
---- on disk; `sqlite:PATH?synchronous=normal` is faster and may lose the last seconds at power loss. `memory:` keeps
+--- on disk; `sqlite:PATH?synchronous=normal` is faster and may lose the last seconds at power loss. `unix:PATH.d/socket`
+--- is the store of the process that has it: jobs are pushed to it and waited for, and run over there. `memory:` keeps
 --- nothing. Without the word it is `--store URL`, then $JOBRUN_STORE, then `memory:`.
 --
 -- SPDX-License-Identifier: MIT
@@ -23,8 +24,9 @@ local state = { mutex = sync.mutex() }
 local ORPHANS_S <const> = 15 -- how long children of a killed process have: the warden's grace and some
 
 ---@class jobrun.StoreUrl
----@field path string of the file; ":memory:"
----@field may_lose_last boolean
+---@field path string? of the file; ":memory:"
+---@field may_lose_last boolean?
+---@field socket string? of the process that has it
 
 ---Reads a store's URL; a word without a scheme is a file's path.
 ---@param url any
@@ -38,8 +40,9 @@ function M.parse(url)
   if scheme == "postgres" or scheme == "postgresql" then
     check.fail("store: this jobrun has no PostgreSQL store: use sqlite:PATH")
   end
+  if scheme == "unix" and rest ~= "" then return { socket = rest } end
   if scheme ~= "sqlite" then
-    check.fail("store: expected sqlite:PATH or memory:, got %s", check.show(url))
+    check.fail("store: expected sqlite:PATH, unix:PATH.d/socket or memory:, got %s", check.show(url))
   end
   local path, query = rest:match "^([^?]*)%??(.*)$"
   if path == "" then check.fail("store: %s names no file", check.show(url)) end
@@ -47,6 +50,16 @@ function M.parse(url)
     check.fail("store: expected ?synchronous=normal or ?synchronous=full, got %s", check.show("?" .. query))
   end
   return { path = path, may_lose_last = query == "synchronous=normal" }
+end
+
+---The path of the file of a store's URL, for a command; a word without a scheme is the path itself.
+---@param what string
+---@param url string
+---@return string
+function M.file_of(what, url)
+  local path = M.parse(url:find "^%a[%w+]*:" and url or "sqlite:" .. url).path
+  if not path or path == ":memory:" then check.fail("%s: %s is no store's file", what, check.show(url)) end
+  return path
 end
 
 -- ---- what a killed process left ------------------------------------------------------------------
@@ -96,9 +109,17 @@ end
 
 local function open(url)
   local parsed = M.parse(url)
-  local store = core.open(parsed.path, parsed.may_lose_last, false)
-  rescue(store)
-  state.core, state.url, state.path = store, url, parsed.path
+  local store
+  state.has_failed = true
+  if parsed.socket then
+    store = require("jobrun.store.client").open(parsed.socket)
+  else
+    store = core.open(parsed.path, parsed.may_lose_last, false)
+    rescue(store)
+  end
+  state.has_failed = false
+  state.core, state.url, state.path, state.is_client = store, url, parsed.path, parsed.socket ~= nil
+  if parsed.path and parsed.path ~= ":memory:" then state.door = require("jobrun.control.door").open(parsed.path) end
   return store
 end
 
@@ -138,8 +159,9 @@ end
 
 ---Opens it if one was asked for by name. (suspends)
 function M.open_asked()
-  if state.keeps_closed then return end
-  if url_asked_for() then M.current() end
+  if state.keeps_closed or not url_asked_for() then return end
+  state.mutex:with(function() end) -- whoever opens it just now tells how that failed
+  if not state.has_failed then M.current() end
 end
 
 ---The path of its file; ":memory:".
@@ -152,6 +174,12 @@ end
 ---@return string?
 function M.explicit_path()
   return state.is_explicit and state.path or nil
+end
+
+---Is it another process's?
+---@return boolean
+function M.is_client()
+  return state.is_client or false
 end
 
 ---One operation, see src/store.h. A failure that may pass (disk full, an I/O error, no memory) is tried again, 1 s later
@@ -192,10 +220,11 @@ end
 
 ---Closes it, after all queues: for tests. (suspends)
 function M.close()
+  if state.door then state.door:close() end
   local queue = package.loaded["jobrun.queue"]
   if queue then queue.close() end
   if state.core then state.core:close() end
-  state.core, state.url, state.path, state.is_explicit = nil, nil, nil, nil
+  state.core, state.url, state.path, state.is_explicit, state.is_client, state.door = nil, nil, nil, nil, nil, nil
 end
 
 return M

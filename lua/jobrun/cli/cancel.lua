@@ -31,7 +31,7 @@ jobrun cancel RUN|JOB... -s ADDR [--json]
 jobrun cancel ID... --store URL [--json]
 
 Cancels a run by its number, or the runs of a job that go on. (-s: see jobrun help status.)
-Or jobs of queues by their ids, in a store that no process has open.
+Or jobs of queues by their ids, in a store, be it open in a process or not.
 
 Example:  jobrun cancel 17 -s /run/app.sock]], cancel, function(db, name)
   return stored.change(db, "cancel", name, "cancelled")

@@ -33,9 +33,11 @@ function M.chunk(path)
   return chunk
 end
 
--- The hooks are the script's life, which does not begin.
-local function forget_hooks()
+-- The hooks and the store are the script's life, which does not begin.
+local function forget_life()
   on.start_hooks, on.stop_hooks = {}, {}
+  local store = package.loaded["jobrun.store"]
+  if store then store.keep_closed() end
 end
 
 ---Runs fn, which declares jobs, and returns them in the order they were declared.
@@ -49,7 +51,7 @@ function M.jobs(fn)
     return type(e) == "string" and debug.traceback(e, 2) or e
   end)
   host.declare(false)
-  forget_hooks()
+  forget_life()
   if not ok and not err.is(e, "declare") then error(e, 0) end
   require("jobrun.jobs").check_complete()
   return core.list(), not ok and tostring(e) or nil

@@ -1,4 +1,4 @@
---- The commands that change something in a running script, each for one or more jobs.
+--- The commands that change something in a running script or a store, each for one or more jobs or queues.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -8,21 +8,33 @@ local stored = require "jobrun.cli.stored"
 
 local M = {}
 
+local COUNT <const> = { 1, 1000, words = "the name of a job, or what else it is for" }
+
 ---A command whose `act(at, name)` gives what the API said and one line about it.
 ---@param command string
 ---@param help string
 ---@param act fun(at: jobrun.cli.Remote, name: string): any, string
----@param act_on_store fun(db: table, name: string): any, string the same on a store's file, with --store
+---@param act_on_store? fun(db: table, name: string): any, string the same on a store's file that no process has
 ---@return table
 function M.command(command, help, act, act_on_store)
   local function main(...)
-    if stored.is_meant(...) then return stored.deed(command, help, act_on_store, ...) end
-    local at, options, rest = remote.parse(command, help, {}, { 1, 1000, words = "the name of a job" }, ...)
-    if not at then return end
+    local db, at, options, rest
+    if act_on_store then
+      db, at, options, rest = stored.reach(command, help, {}, COUNT, ...)
+    else
+      at, options, rest = remote.parse(command, help, {}, COUNT, ...)
+    end
+    if not options then return end
     for _, name in ipairs(rest) do
-      local said, line = act(at, name)
+      local said, line
+      if db then
+        said, line = act_on_store(db, name)
+      else
+        said, line = act(at, name)
+      end
       print(options.json and json.encode(said) or line)
     end
+    if db then db:close() end
   end
   return { help = help, main = main }
 end

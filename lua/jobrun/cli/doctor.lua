@@ -57,7 +57,7 @@ end
 
 ---@param ... string
 function M.main(...)
-  local db, options = stored.open("doctor", M.help, {}, { 0, 0, words = "options" }, false, ...)
+  local db, options = stored.open("doctor", M.help, {}, { 0, 0, words = "options" }, ...)
   if not db then return end
   local found = look(db)
   db:close()

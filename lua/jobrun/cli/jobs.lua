@@ -32,7 +32,7 @@ end
 ---@param ... string
 function M.main(...)
   local spec = { queue = "text", state = "text", count = "number" }
-  local db, options = stored.open("jobs", M.help, spec, { 0, 0, words = "options" }, false, ...)
+  local db, options = stored.open("jobs", M.help, spec, { 0, 0, words = "options" }, ...)
   if not db then return end
   local rows = db:call(core.query, "jobs", options.queue, state_of(options.state), options.count or 50)
   db:close()

@@ -15,11 +15,12 @@ local task = require "jobrun.task"
 local M = {}
 
 M.help = [[
-jobrun logs [RUN|JOB] -s ADDR [-n COUNT] [--level=LEVEL] [-f] [--json]
+jobrun logs [RUN|JOB] (-s ADDR | --store URL) [-n COUNT] [--level=LEVEL] [-f] [--json]
 jobrun logs ID --store URL [-f]
 
 The last 100 events of a running script's log, or COUNT (1000 at most); of one run or job; -f goes on with those that
-come. (-s: see jobrun help status.) Or what the newest run of a queued job has logged.
+come. (-s: see jobrun help status.) Or what the newest run of a queued job has logged, be the store open in a process or
+not.
 
 Example:  jobrun logs nightly -f -s /run/app.sock]]
 
@@ -87,7 +88,7 @@ local function print_from(path, offset)
 end
 
 local function of_store(...)
-  local db, options, rest, path = stored.open("logs", M.help, { follow = true }, { 1, 1, words = "a job's id" }, false, ...)
+  local db, options, rest, path = stored.open("logs", M.help, { follow = true }, { 1, 1, words = "a job's id" }, ...)
   if not db then return end
   local id = stored.id("logs", rest[1])
   local run, log_path = newest_run(db, id, path)
@@ -101,9 +102,16 @@ local function of_store(...)
   if offset == 0 and run.tail then io.write(run.tail) end
 end
 
+-- Is there a number? With a store that is the id of a queue's job.
+local function has_number(...)
+  for _, word in ipairs { ... } do
+    if word:find "^%d+$" then return true end
+  end
+end
+
 ---@param ... string
 function M.main(...)
-  if stored.is_meant(...) then return of_store(...) end
+  if has_number(...) and stored.is_meant(...) then return of_store(...) end
   local at, options, rest = remote.parse("logs", M.help, { count = "number", level = "text", follow = true },
     { 0, 1, words = "at most a run's number or the name of a job" }, ...)
   if not at then return end

@@ -3,19 +3,17 @@
 -- SPDX-License-Identifier: MIT
 
 local deed = require "jobrun.cli.deed"
-local core = require "jobrun.core.store"
+local stored = require "jobrun.cli.stored"
 local task = require "jobrun.task"
 
 return deed.command("pause", [[
-jobrun pause JOB|QUEUE... -s ADDR [--json]
-jobrun pause QUEUE... --store URL [--json]
+jobrun pause JOB|QUEUE... (-s ADDR | --store URL) [--json]
 
-The jobs start no runs, of the queues nothing starts until they are resumed; what runs ends by itself. (-s: see
-jobrun help status.) Or, of a store that no process has open: nothing of the queues starts.
+The jobs start no runs, of the queues nothing starts until they are resumed; what runs ends by itself. -s is a running
+script (see jobrun help status), --store what is in a store, be it open in a process or not.
 
-Example:  jobrun pause nightly -s /run/app.sock]], function(at, name)
+Example:  jobrun pause nightly --store sqlite:state.db]], function(at, name)
   return at:switch(name, "pause"), name .. ": paused"
 end, function(db, name)
-  db:call(core.pause, name, math.floor(task.now() * 1000))
-  return { queue = name, paused = true }, name .. ": paused"
+  return stored.switch(db, name, math.floor(task.now() * 1000)), name .. ": paused"
 end)

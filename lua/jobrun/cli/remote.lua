@@ -8,6 +8,8 @@ local check = require "jobrun.check"
 local err = require "jobrun.core.error"
 local fetch = require("jobrun.http.fetch").fetch
 local rules = require "jobrun.core.rule"
+local store = require "jobrun.store"
+local store_core = require "jobrun.core.store"
 local url = require "jobrun.http.url"
 
 local M = {}
@@ -87,14 +89,10 @@ local function is_ip_and_port(address)
   return address:find "^%[[%x:.]+%]:%d+$" or address:find "^[%w.-]+:%d+$"
 end
 
----@param command string
----@param address string? "unix:PATH", a path, "HOST:PORT"
+---A running script.
+---@param address string "unix:PATH", a path, "HOST:PORT"
 ---@return jobrun.cli.Remote
-local function connect(command, address)
-  address = address or os.getenv "JOBRUN_SOCKET"
-  if not address then
-    check.fail("%s: say where the script listens: -s ADDR (as its --listen), or JOBRUN_SOCKET", command)
-  end
+function M.at(address)
   local token = os.getenv "JOBRUN_TOKEN"
   local remote = setmetatable({ address = address, token = token ~= "" and token or nil }, Remote)
   if is_ip_and_port(address) then
@@ -105,14 +103,23 @@ local function connect(command, address)
   return remote
 end
 
+-- Where it listens, as said by the options or the environment; the process that has a store has a socket beside it.
+local function address_of(command, options)
+  local url = options.store or not os.getenv "JOBRUN_SOCKET" and store_core.url()
+  if options.socket then return options.socket end
+  if url then return "unix:" .. store.file_of(command, url) .. ".d/socket" end
+  return os.getenv "JOBRUN_SOCKET"
+    or check.fail("%s: say where the script listens: -s ADDR (as its --listen), --store URL (its store), or JOBRUN_SOCKET", command)
+end
+
 ---Reads a command's arguments; nil where only its help was asked for. (see args.of)
 ---@return jobrun.cli.Remote?
 ---@return table options
 ---@return string[] rest
 function M.parse(command, help, spec, count, ...)
-  spec.socket = "text"
+  spec.socket, spec.store = "text", "text"
   local options, rest = args.of(command, help, spec, count, ...)
-  return options and connect(command, options.socket), options, rest
+  return options and M.at(address_of(command, options)), options, rest
 end
 
 ---An instant of the API in local time.

@@ -9,7 +9,7 @@ local HELP <const> = [[
 jobrun retry ID... [--store URL] [--json]
 
 Jobs that were discarded or cancelled start again, with all their attempts; those that wait for their time need not. Of
-a store that no process has open; with -s ADDR of a script that runs (see jobrun help status).
+a store, be it open in a process or not; with -s ADDR of a script that runs (see jobrun help status).
 
 Example:  jobrun retry 384394900520566785 --store sqlite:state.db]]
 

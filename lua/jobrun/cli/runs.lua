@@ -20,8 +20,7 @@ Example:  jobrun runs --store sqlite:state.db]]
 
 ---@param ... string
 function M.main(...)
-  local db, options, rest = stored.open("runs", M.help, { count = "number" }, { 0, 1, words = "a job's id or none" },
-    false, ...)
+  local db, options, rest = stored.open("runs", M.help, { count = "number" }, { 0, 1, words = "a job's id or none" }, ...)
   if not db then return end
   local rows = db:call(core.query, "runs", rest[1] and stored.id("runs", rest[1]), options.count or 50)
   db:close()

@@ -8,10 +8,11 @@ local remote = require "jobrun.cli.remote"
 local M = {}
 
 M.help = [[
-jobrun status [JOB] -s ADDR [--json]
+jobrun status [JOB] (-s ADDR | --store URL) [--json]
 
 The jobs of a running script, with their state, next and last run (local time); of one job also its last runs.
-ADDR is where the script listens (its --listen): a unix socket's path, or 127.0.0.1:9090; or JOBRUN_SOCKET.
+ADDR is where the script listens (its --listen): a unix socket's path, or 127.0.0.1:9090; or JOBRUN_SOCKET. One that
+has a store (URL, or JOBRUN_STORE) listens beside it, too.
 
 Example:  jobrun --listen=unix:/run/app.sock app.lua      jobrun status -s /run/app.sock]]
 

@@ -10,6 +10,7 @@ local core = require "jobrun.core.store"
 local err = require "jobrun.core.error"
 local json = require "jobrun.json"
 local queue = require "jobrun.queue"
+local remote = require "jobrun.cli.remote"
 local rules = require "jobrun.core.rule"
 local store = require "jobrun.store"
 
@@ -22,7 +23,7 @@ local OUTCOMES = { "ok", "error", "timeout", "cancelled", "lost", "stale", "rele
 local function path_of(command, options)
   local url = options.store or core.url()
   if not url or url == "" then check.fail("%s: say which store: --store sqlite:PATH, or JOBRUN_STORE", command) end
-  local path = store.parse(url:find "^%a[%w+]*:" and url or "sqlite:" .. url).path
+  local path = store.file_of(command, url)
   local file = io.open(path, "rb")
   if not file then check.fail("%s: there is no store '%s'", command, path) end
   file:close()
@@ -41,24 +42,41 @@ function M.is_meant(...)
   return has_store
 end
 
----Reads a command's arguments and opens the store; nil where only its help was asked for.
+---Reads a command's arguments and opens the store to look at it, beside the process that may have it; nil where only
+---its help was asked for.
 ---@param command string
 ---@param help string
 ---@param spec table further options
 ---@param count {[1]: integer, [2]: integer, words: string} how many other arguments it takes
----@param writes boolean else it is only looked at, beside the process that has it
 ---@return table? db
 ---@return table options
 ---@return string[] rest
 ---@return string? path of its file
-function M.open(command, help, spec, count, writes, ...)
+function M.open(command, help, spec, count, ...)
   spec.store = "text"
   local options, rest = args.of(command, help, spec, count, ...)
   if not options then return nil, {}, rest end
   local path = path_of(command, options)
-  local ok, db = pcall(core.open, path, false, not writes)
+  local ok, db = pcall(core.open, path, false, true)
   if not ok then args.give_up(1, "%s", err.is(db) and db.message or tostring(db)) end
   return db, options, rest, path
+end
+
+---The same to change something: a store's file, or a running script, be it the one that has that file.
+---@return table? db
+---@return jobrun.cli.Remote? at
+---@return table options nil where only help was asked for
+---@return string[] rest
+function M.reach(command, help, spec, count, ...)
+  if not M.is_meant(...) then return nil, remote.parse(command, help, spec, count, ...) end
+  spec.store = "text"
+  local options, rest = args.of(command, help, spec, count, ...)
+  if not options then return end
+  local path = path_of(command, options)
+  local ok, db = pcall(core.open, path, false, false)
+  if ok then return db, nil, options, rest end
+  if err.is(db, "busy") then return nil, remote.at("unix:" .. path .. ".d/socket"), options, rest end
+  args.give_up(1, "%s", err.is(db) and db.message or tostring(db))
 end
 
 ---@param command string
@@ -143,18 +161,26 @@ function M.change(db, verb, text, word)
   return M.job(now), line
 end
 
----A command that changes something, for one or more ids or queues.
----@param command string
----@param help string
----@param act fun(db: table, name: string): any, string
-function M.deed(command, help, act, ...)
-  local db, options, rest = M.open(command, help, {}, { 1, 1000, words = "an id or a queue" }, true, ...)
-  if not db then return end
-  for _, name in ipairs(rest) do
-    local said, line = act(db, name)
-    print(options.json and json.encode(said) or line)
+---Pauses what has that name, a schedule or else a queue, or lets it go on.
+---@param db table
+---@param name string
+---@param paused_at integer? ms
+---@return table
+function M.switch(db, name, paused_at)
+  for _, row in ipairs(db:call(core.query, "schedules")) do
+    if row.name == name then
+      db:call(core.hold, name, paused_at)
+      return { job = name, paused = paused_at ~= nil }
+    end
   end
-  db:close()
+  local known = { db:call(core.query, "queues"), db:call(core.query, "stats") }
+  for _, row in ipairs(table.move(known[2], 1, #known[2], #known[1] + 1, known[1])) do
+    if row.name == name or row.queue == name then
+      db:call(core.pause, name, paused_at)
+      return { queue = name, paused = paused_at ~= nil }
+    end
+  end
+  args.give_up(1, "the store has no schedule or queue %s", check.show(name))
 end
 
 return M

@@ -6,7 +6,7 @@ local deed = require "jobrun.cli.deed"
 local remote = require "jobrun.cli.remote"
 
 return deed.command("trigger", [[
-jobrun trigger JOB... -s ADDR [--json]
+jobrun trigger JOB... (-s ADDR | --store URL) [--json]
 
 Starts a run of each job now, beside its schedule; its limit of runs holds. (-s: see jobrun help status)
 

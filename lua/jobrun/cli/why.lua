@@ -62,7 +62,7 @@ end
 
 ---@param ... string
 function M.main(...)
-  local db, options, rest = stored.open("why", M.help, {}, { 1, 1, words = "a job's id" }, false, ...)
+  local db, options, rest = stored.open("why", M.help, {}, { 1, 1, words = "a job's id" }, ...)
   if not db then return end
   local id = stored.id("why", rest[1])
   local job = db:call(core.query, "job", id)[1]

@@ -60,6 +60,7 @@ local RETRYABLE = { refused = true, unknown_host = true, timeout = true, connect
 local function failure(request, what, code, text)
   local kind = what == "curl" and (KINDS[code] or "connection") or LIMITS[what] and "limit" or what
   if LIMITS[what] then text = LIMITS[what](request) end
+  if kind == "refused" and request.socket then text = ("nothing answers at the socket '%s'"):format(request.socket) end
   local where = public(request.url)
   local e = err.new { kind = kind, op = "http.fetch", message = ("http.fetch %s: %s"):format(where, text) }
   e.url, e.curl, e.retryable = where, what == "curl" and code or nil, RETRYABLE[kind] or false
