@@ -338,10 +338,10 @@ end
 
 ---How a job ended, waited for at most so long; nil: it has not. (suspends)
 ---@param id integer
----@param seconds number
+---@param most number seconds
 ---@return table?
-function M.ended(id, seconds)
-  return await_end(id, task.monotonic() + seconds)
+function M.ended(id, most)
+  return await_end(id, task.monotonic() + most)
 end
 
 ---What the children of the current task's run are given.

@@ -105,11 +105,12 @@ end
 
 -- Where it listens, as said by the options or the environment; the process that has a store has a socket beside it.
 local function address_of(command, options)
-  local url = options.store or not os.getenv "JOBRUN_SOCKET" and store_core.url()
   if options.socket then return options.socket end
-  if url then return "unix:" .. store.file_of(command, url) .. ".d/socket" end
-  return os.getenv "JOBRUN_SOCKET"
-    or check.fail("%s: say where the script listens: -s ADDR (as its --listen), --store URL (its store), or JOBRUN_SOCKET", command)
+  local said, its_store = os.getenv "JOBRUN_SOCKET", options.store
+  if said and not its_store then return said end
+  its_store = its_store or store_core.url()
+  if its_store then return "unix:" .. store.file_of(command, its_store) .. ".d/socket" end
+  check.fail("%s: say where the script listens: -s ADDR (its --listen), --store URL (its store), or JOBRUN_SOCKET", command)
 end
 
 ---Reads a command's arguments; nil where only its help was asked for. (see args.of)

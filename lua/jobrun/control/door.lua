@@ -21,7 +21,9 @@ local store = require "jobrun.store"
 
 local M = {}
 
-local VERBS <const> = { enqueue = true, cancel = true, retry = true, pause = true, limit = true, query = true, ids = true, wait = true }
+local VERBS <const> = {
+  enqueue = true, cancel = true, retry = true, pause = true, limit = true, query = true, ids = true, wait = true,
+}
 local MOST_IDS <const>, MOST_BODY <const> = 1000, 16 * 1024 * 1024
 
 local function ids(n)

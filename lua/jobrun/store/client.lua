@@ -39,7 +39,8 @@ local function ask(self, word, body)
     if ok then return r end
     if not err.is(r) or err.is(r, "cancelled") or err.is(r, "not_found") then error(r, 0) end
     if attempt == ATTEMPTS then
-      fail(self, "closed", ("%s (is the process that has the store running?)"):format((r.message:gsub("^http%.fetch [^ ]*: ", ""))))
+      local why = r.message:gsub("^http%.fetch [^ ]*: ", "")
+      fail(self, "closed", why .. " (is the process that has the store running?)")
     end
     task.sleep(0.1 * 4 ^ (attempt - 1))
   end
