@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #include "lib.h"
+#include "shim_vfs.h"
 #include "sqlite.h"
 #include "sqlverbs.h"
 #include "status.h"
@@ -34,98 +35,10 @@ static bool is_hit(void) {
   return true;
 }
 
-typedef struct shim_file {
-  sqlite3_file base;
-  sqlite3_file *real;
-} shim_file;
-
-static sqlite3_file *real_of(sqlite3_file *f) {
-  return ((shim_file *)(void *)f)->real;
-}
-
-#define REAL(f) (real_of(f)->pMethods)
-
-static int shim_close(sqlite3_file *f) {
-  return REAL(f)->xClose(real_of(f));
-}
-static int shim_read(sqlite3_file *f, void *to, int n, sqlite3_int64 at) {
-  return REAL(f)->xRead(real_of(f), to, n, at);
-}
-static int shim_write(sqlite3_file *f, const void *from, int n, sqlite3_int64 at) {
-  return is_hit() ? fault.code : REAL(f)->xWrite(real_of(f), from, n, at);
-}
-static int shim_truncate(sqlite3_file *f, sqlite3_int64 size) {
-  return is_hit() ? fault.code : REAL(f)->xTruncate(real_of(f), size);
-}
-static int shim_sync(sqlite3_file *f, int flags) {
-  return is_hit() ? (fault.code == SQLITE_FULL ? SQLITE_FULL : SQLITE_IOERR_FSYNC)
-                  : REAL(f)->xSync(real_of(f), flags);
-}
-static int shim_size(sqlite3_file *f, sqlite3_int64 *size) {
-  return REAL(f)->xFileSize(real_of(f), size);
-}
-static int shim_lock(sqlite3_file *f, int level) {
-  return REAL(f)->xLock(real_of(f), level);
-}
-static int shim_unlock(sqlite3_file *f, int level) {
-  return REAL(f)->xUnlock(real_of(f), level);
-}
-static int shim_reserved(sqlite3_file *f, int *out) {
-  return REAL(f)->xCheckReservedLock(real_of(f), out);
-}
-static int shim_control(sqlite3_file *f, int op, void *arg) {
-  return REAL(f)->xFileControl(real_of(f), op, arg);
-}
-static int shim_sector(sqlite3_file *f) {
-  return REAL(f)->xSectorSize(real_of(f));
-}
-static int shim_traits(sqlite3_file *f) {
-  return REAL(f)->xDeviceCharacteristics(real_of(f));
-}
-static int shim_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **out) {
-  return REAL(f)->xShmMap(real_of(f), page, size, extend, out);
-}
-static int shim_shm_lock(sqlite3_file *f, int at, int n, int flags) {
-  return REAL(f)->xShmLock(real_of(f), at, n, flags);
-}
-static void shim_shm_barrier(sqlite3_file *f) {
-  REAL(f)->xShmBarrier(real_of(f));
-}
-static int shim_shm_unmap(sqlite3_file *f, int drop) {
-  return REAL(f)->xShmUnmap(real_of(f), drop);
-}
-
-static const sqlite3_io_methods shim_methods = {
-    .iVersion = 2,
-    .xClose = shim_close,
-    .xRead = shim_read,
-    .xWrite = shim_write,
-    .xTruncate = shim_truncate,
-    .xSync = shim_sync,
-    .xFileSize = shim_size,
-    .xLock = shim_lock,
-    .xUnlock = shim_unlock,
-    .xCheckReservedLock = shim_reserved,
-    .xFileControl = shim_control,
-    .xSectorSize = shim_sector,
-    .xDeviceCharacteristics = shim_traits,
-    .xShmMap = shim_shm_map,
-    .xShmLock = shim_shm_lock,
-    .xShmBarrier = shim_shm_barrier,
-    .xShmUnmap = shim_shm_unmap,
-};
-
-static sqlite3_vfs shim, *real_vfs;
-
-static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *out) {
-  shim_file *file = (shim_file *)(void *)f;
-  (void)vfs;
-  file->base.pMethods = NULL;
-  if (is_hit()) return SQLITE_IOERR;
-  file->real = (sqlite3_file *)(void *)(file + 1);
-  int code = real_vfs->xOpen(real_vfs, name, file->real, flags, out);
-  if (code == SQLITE_OK) file->base.pMethods = &shim_methods;
-  return code;
+static int fail_call(const shim_call *call) {
+  if (call->what == SHIM_DELETE || !is_hit()) return SQLITE_OK;
+  if (call->what == SHIM_OPEN) return SQLITE_IOERR;
+  return call->what == SHIM_SYNC && fault.code != SQLITE_FULL ? SQLITE_IOERR_FSYNC : fault.code;
 }
 
 /* ---- memory that fails ----------------------------------------------------------------------- */
@@ -152,13 +65,8 @@ static int set_up_all(void **state) {
   failing.xRealloc = failing_realloc;
   sqlite3_config(SQLITE_CONFIG_MALLOC, &failing);
   sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0); /* or most allocations would be no allocations */
-  real_vfs = sqlite3_vfs_find(NULL);
-  shim = *real_vfs;
-  shim.zName = "shim";
-  shim.szOsFile = real_vfs->szOsFile + (int)sizeof(shim_file);
-  shim.xOpen = shim_open;
   fault.left = -1;
-  return sqlite3_vfs_register(&shim, 1);
+  return shim_install(fail_call);
 }
 
 /* ---- the scenario ---------------------------------------------------------------------------- */
