@@ -7,6 +7,7 @@ The bars are those of the design: absolute, or relative to a peer in the same ru
 
 SPDX-License-Identifier: MIT"""
 import argparse
+import glob
 import os
 import platform
 import shutil
@@ -167,11 +168,16 @@ class Programs:
         return {label: serve + row if isinstance(row, list) else row for label, row in rows.items()}
 
     def queues(self, n):
-        """jobrun, and why its peers are not here: they need servers, which this bench does not start."""
+        """jobrun, and two peers with a server each, where that is installed."""
         rows = {"jobrun": self.with_args("jobrun", "queue", n)}
-        for label, server, name in (("graphile-worker", "postgres", "PostgreSQL"), ("pg-boss", "postgres", "PostgreSQL"),
-                                    ("BullMQ", "redis-server", "Redis")):
-            rows[label] = f"not measured: needs a {name} server" + ("" if shutil.which(server) else ", not installed")
+        for library, server, package in (("graphile-worker", "postgres", "postgresql"), ("bullmq", "redis-server", "redis-server")):
+            if not (shutil.which(server) or glob.glob(f"/usr/lib/postgresql/*/bin/{server}")):
+                rows[library] = f"not measured: needs its server: apt-get install {package}"
+            elif not os.path.isdir(f"{self.tools}/node_modules/{library}"):
+                rows[library] = f"not installed: npm install --prefix build/bench {library}"
+            else:
+                rows[library] = [sys.executable, f"{HERE}/peers/queue_peer.py", library, str(n),
+                                 f"{self.tools}/node_modules"]
         return rows
 
     def stand_ins(self):

@@ -22,9 +22,9 @@ uv=$(pkg-config --cflags --libs libuv 2>/dev/null || echo -luv)
 # shellcheck disable=SC2086
 ${CC:-cc} -O2 -o "$build/bench/uv_peer" "$here/peers/uv_peer.c" $uv 2>/dev/null || rm -f "$build/bench/uv_peer"
 
-if [ ! -d "$build/bench/node_modules/node-schedule" ] && command -v npm >/dev/null; then
+if [ ! -d "$build/bench/node_modules/bullmq" ] && command -v npm >/dev/null; then
   timeout 60 npm install --silent --no-audit --no-fund --prefix "$build/bench" \
-    fluent-ffmpeg@2.1.3 croner@9 node-cron@3 node-schedule@2 >/dev/null 2>&1
+    fluent-ffmpeg@2.1.3 croner@9 node-cron@3 node-schedule@2 graphile-worker@0.16 pg@8 bullmq@5 >/dev/null 2>&1
 fi
 
 JOBRUN=${JOBRUN:-$build/jobrun} "$python" "$here/bench.py" "$build/bench" "$@"
