@@ -295,6 +295,22 @@ function test_old_logs_go_with_their_jobs()
   lu.assertEquals(days(), 0)
 end
 
+function test_a_log_that_cannot_be_made_fails_no_job()
+  local dir = require("jobrun.testing").tmpdir()
+  jobrun.store("sqlite:" .. dir .. "/s.db")
+  local q = queue.open("q"):handle(function(job)
+    job:log("said")
+    job:log("and more")
+    return job.attempt
+  end)
+  queue.stats()
+  jobrun.fs.write(dir .. "/s.db.d/logs", "a file where the folder would be")
+  local id = q:push()
+  lu.assertEquals(queue.wait(id), 1)
+  local run = require("jobrun.store").current():call(require("jobrun.core.store").query, "runs", id, 1)[1]
+  lu.assertEquals({ run.head, run.log_path }, { "said\nand more\n" })
+end
+
 function test_a_store_that_is_of_no_use_any_more_ends_the_script()
   local r = jobrun.exec { os.getenv "JOBRUN_BUILD" .. "/jobrun", "-e", [[
     queue.open("q"):handle(print)

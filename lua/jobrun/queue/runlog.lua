@@ -34,13 +34,19 @@ function M.new(store_path, id, fence, started_ms)
     bytes = 0, dropped = 0, last = {}, oldest = 1, newest = 0, last_bytes = 0, first = "", recent = "" }, RunLog)
 end
 
+-- A log that cannot be made is no reason for its job to fail: its ends are kept in the run's row all the same.
 local function open(self)
-  local file = io.open(self.path, "a")
+  local file, why = io.open(self.path, "a")
   if not file then
-    fs.mkdir(self.path:match "^(.*)/", { parents = true })
-    file = assert(io.open(self.path, "a"))
+    pcall(fs.mkdir, self.path:match "^(.*)/", { parents = true })
+    file, why = io.open(self.path, "a")
   end
-  file:setvbuf "line"
+  if file then
+    file:setvbuf "line"
+  else
+    log.warn("the log of a run could not be made: %s (disk full? no descriptors left?)", why)
+    self.path = nil
+  end
   return file
 end
 
@@ -64,6 +70,7 @@ function RunLog:add(text)
   self.recent = (self.recent .. line):sub(-M.tail)
   if not self.path then return end
   self.file = self.file or open(self)
+  if not self.file then return end
   if self.bytes + #line <= M.most and self.newest == 0 then
     self.file:write(line)
     self.bytes = self.bytes + #line
