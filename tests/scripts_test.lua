@@ -38,6 +38,8 @@ local VIRTUAL = {
   },
 }
 
+local helper = dofile "tests/ffmpeg_helper.lua"
+
 function test_the_recipes_print_in_this_order()
   for name, expected in pairs(VIRTUAL) do
     local lines, r = run("scripts/" .. name .. ".lua", "--clock=virtual")
@@ -84,11 +86,11 @@ function test_the_example_of_a_host_with_an_epoll_loop()
   lu.assertEquals(r.stdout, "beat\t1\nbeat\t2\nbeat\t3\ntick\ntick\n")
 end
 
--- The first is the script it begins with, the second serves.
+-- The first is the script it begins with, the second serves, the third and the fourth are a queue's two ends.
 function test_the_examples_of_the_readme_run()
   local dir, examples = testing.tmpdir(), {}
   for code in fs.read("README.md"):gmatch "```lua\n(.-)```" do examples[#examples + 1] = code end
-  lu.assertEquals(#examples, 2)
+  lu.assertEquals(#examples, 4)
   fs.write(dir .. "/example.lua", examples[1])
   local r = exec { program, "example.lua", cwd = dir, check = false }
   lu.assertEquals(r.exit_code, 0, r.stderr)
@@ -100,11 +102,19 @@ function test_the_examples_of_the_readme_run()
   ]])
   r = exec { program, "-e", served, check = false }
   lu.assertEquals(r.stdout, '{"id":7}\t{"name":"x","qty":1}\t200\n', r.stderr)
+  fs.copy(helper.clip "clip.mp4", dir .. "/a.mov")
+  local worker = exec.start { program, "--grace=0", "-e", examples[3], cwd = dir, check = false }
+  testing.wait_for(function() return fs.exists(dir .. "/state.db.d/socket") end)
+  r = exec { program, "-e", examples[4], cwd = dir, check = false }
+  lu.assertEquals(r.stdout, "a.mov.mkv\n", r.stderr)
+  lu.assertTrue(jobrun.probe(dir .. "/a.mov.mkv").duration > 0)
+  r = exec { program, "push", "encode", '{"src": "a.mov"}', "--store", "sqlite:state.db", cwd = dir, check = false }
+  lu.assertEquals(r.exit_code, 0, r.stderr)
+  worker:stop()
+  worker:wait()
 end
 
 -- ---- ffmpeg at work -------------------------------------------------------------------------------
-
-local helper = dofile "tests/ffmpeg_helper.lua"
 
 local function run_with(script, ...)
   local argv = { program, "scripts/" .. script, ... }
