@@ -369,6 +369,7 @@ int jr_open_jobs(lua_State *L) {
                                        {"zone", jobs_zone},
                                        {"restore", jobs_restore},
                                        {"on", jobs_on},
+                                       {"on_say", jr_run_on_say},
                                        {"batch", jr_batch_new},
                                        {"start", jr_batch_start},
                                        {"join", jr_batch_join},

@@ -28,6 +28,15 @@ static jr_run_record *check_run(lua_State *L, int arg) {
   return record;
 }
 
+static const char say_key; /* registry: what each run:log is told to, if anything */
+
+static int said(lua_State *L, int status, lua_KContext ctx) {
+  (void)L;
+  (void)status;
+  (void)ctx;
+  return 0;
+}
+
 /* run:log(fmt, …): a line of the log with the job's name and the run's number */
 static int run_log(lua_State *L) {
   const jr_run_record *record = check_run(L, 1);
@@ -41,6 +50,18 @@ static int run_log(lua_State *L) {
   jr_log_event line = {.level = JR_LOG_INFO, .name = record->job_name, .run = record->id};
   line.text = lua_tolstring(L, -1, &line.len);
   jr_log_put(&jr_of(L)->log, &line);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &say_key) != LUA_TFUNCTION) return 0;
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 2);
+  lua_callk(L, 2, 0, 0, said);
+  return 0;
+}
+
+/* on_say(fn): fn(run, text) for each run:log */
+int jr_run_on_say(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &say_key);
   return 0;
 }
 

@@ -10,6 +10,7 @@
 
 /* Once per state; may raise. */
 void jr_run_meta(lua_State *L);
+int jr_run_on_say(lua_State *L);
 
 /* Pushes a copy of the record, with the job's handle (at `handle`) beside it: it outlives both. May
  * raise (memory). */

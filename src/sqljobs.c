@@ -347,6 +347,22 @@ static int add_run(jr_verb_call *v, int64_t id, int64_t fence, const jr_cell *er
   return jr_sqlite_finish(v->c, s);
 }
 
+/* The run is not this node's: 1 with the answer where it has finished it before and the answer was
+ * lost, as the same may be asked for twice. */
+static int look_for_end(jr_verb_call *v, int64_t id, int64_t fence, int64_t state,
+                        int64_t outcome) {
+  sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_FINISHED);
+  if (!s) return v->c->status;
+  jr_sqlite_bind(s, 1, 4, (int64_t[]){id, fence, v->c->node, state});
+  sqlite3_bind_int64(s, 5, outcome);
+  int status = jr_sqlite_step(v->c, s);
+  if (status == 1) {
+    jr_sqlite_add_columns(s, 1, v->out);
+    sqlite3_reset(s);
+  }
+  return status;
+}
+
 int jr_sqljob_finish(jr_verb_call *v) {
   sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_FINISH);
   if (!s) return v->c->status;
@@ -355,7 +371,8 @@ int jr_sqljob_finish(jr_verb_call *v) {
   int64_t give_back = jr_verb_integer(v);
   jr_cell result = next_cell(v), error = next_cell(v);
   size_t at = v->at;
-  for (int i = 0; i < 4; i++) next_cell(v);
+  int64_t outcome = jr_verb_integer(v);
+  for (int i = 0; i < 3; i++) next_cell(v);
   jr_sqlite_bind(s, 1, 4, (int64_t[]){id, v->c->node, fence, state});
   if (run_at.type == JR_CELL_INTEGER) sqlite3_bind_int64(s, 5, run_at.integer);
   sqlite3_bind_int64(s, 6, give_back);
@@ -369,6 +386,8 @@ int jr_sqljob_finish(jr_verb_call *v) {
     state = sqlite3_column_int64(s, 0);
     jr_cells_add_integer(v->out, state);
     sqlite3_reset(s);
+  } else if ((status = look_for_end(v, id, fence, state, outcome)) != 0) {
+    return status < 0 ? status : 0;
   } else {
     jr_cells_add_null(v->out);
   }

@@ -35,6 +35,8 @@
     "WHERE id = ?1 AND owner = ?2 AND fence = ?3 RETURNING state") \
   X(ADD_RUN, "INSERT INTO jr_run(" JR_SQL_RUN_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) " \
     "ON CONFLICT(job, fence) DO UPDATE SET outcome = 6, ended_at = excluded.ended_at, error = excluded.error") \
+  X(FINISHED, "SELECT CASE WHEN j.fence = r.fence THEN j.state ELSE ?4 END FROM jr_run AS r JOIN jr_job AS j ON j.id = r.job " \
+    "WHERE r.job = ?1 AND r.fence = ?2 AND r.node = ?3 AND r.outcome = ?5") \
   X(RELEASE, "UPDATE jr_job SET deps_left = deps_left - 1, state = CASE WHEN deps_left > 1 THEN 7 WHEN run_at > ?2 THEN 0 ELSE 1 END " \
     "WHERE state = 7 AND id IN (SELECT job FROM jr_dep WHERE needs = ?1) RETURNING queue, id, state") \
   X(FAIL_DEPS, "UPDATE jr_job SET state = 6, finished_at = ?2, error = ?3, " \

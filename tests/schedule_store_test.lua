@@ -103,6 +103,23 @@ function test_runs_and_their_errors_are_rows()
   lu.assertEquals(lines, { "2\t1\t1\tnil", "1\t2\t0\tboom" })
 end
 
+function test_a_run_of_a_schedule_has_its_exit_its_log_and_what_its_programs_used()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", [[
+    every(1).hour.named("flaky").times(1).retry{n = 2, backoff = 1}(function(run)
+      run:log("attempt %d", run.attempt)
+      local r = exec { "sh", "-c", "echo $JOBRUN_ATTEMPT $JOBRUN_FENCE" }
+      run:log("%s", r.stdout:gsub("\n", ""))
+      if run.attempt == 1 then exec { "sh", "-c", "exit 3" } end
+    end)]])
+  local lines = play(dir, "2027-01-02T00:00:00Z", [[
+    local core = require "jobrun.core.store"
+    for _, r in ipairs(require("jobrun.store").current():call(core.query, "runs", nil, 10)) do
+      print(r.attempt, r.exit_code, r.cpu_ms ~= nil and r.maxrss_kb > 100, (r.tail:gsub("\n", "|")), (fs.read(r.log_path):gsub("\n", "|")))
+    end]])
+  lu.assertEquals(lines, { "2\tnil\ttrue\tattempt 2|2 2|\tattempt 2|2 2|", "1\t3\ttrue\tattempt 1|1 1|\tattempt 1|1 1|" })
+end
+
 function test_queues_may_be_opened_before_jobs_are_declared()
   local dir = testing.tmpdir()
   local code = [[queue.open("q", { concurrency = 2 }):handle(function() end)

@@ -82,8 +82,8 @@ function tests.a_job_is_claimed_once_and_ends_once(db)
   lu.assertEquals(db:stop(job, COMPLETED, { result = "42" }), COMPLETED)
   local row = db:get(id)
   lu.assertEquals({ row.state, row.result, row.owner, row.finished_at }, { COMPLETED, "42", nil, now_ms() })
-  local again = db:stop(job, COMPLETED)
-  lu.assertNil(again)
+  lu.assertNil((db:stop(job, DISCARDED)))
+  lu.assertEquals(db:get(id).state, COMPLETED)
 end
 
 function tests.a_push_that_is_repeated_is_one_job(db)
@@ -293,6 +293,23 @@ function tests.a_tick_is_a_job_with_runs(db)
   lu.assertNil((db:restart(id)))
   lu.assertEquals(db:stop({ id = id, attempt = 2, fence = 2, reason = 1, started_at = now_ms() }, COMPLETED), COMPLETED)
   lu.assertEquals(#db:runs_of(id), 2)
+end
+
+function tests.an_end_that_is_told_twice_is_one(db)
+  local id = db:add()
+  local job = db:take()[1]
+  local after = db:add { needs = { id } }
+  lu.assertEquals(db:stop(job, COMPLETED, { result = "7" }), COMPLETED)
+  local state, rows = db:stop(job, COMPLETED, { result = "7" })
+  lu.assertEquals({ state, rows }, { COMPLETED }) -- whom it released was told before
+  lu.assertEquals(db:runs_of(id)[1].outcome, 1) -- and is not stale
+  lu.assertEquals(db:get(after).state, AVAILABLE)
+  -- nor does it end what was started since
+  db:stop(db:take()[1], DISCARDED)
+  db:retry(after)
+  local again = db:take()[1]
+  lu.assertEquals(db:stop({ id = after, fence = 1, attempt = 1, reason = 0, started_at = 0 }, DISCARDED), DISCARDED)
+  lu.assertEquals({ db:get(after).state, db:get(after).fence }, { RUNNING, again.fence })
 end
 
 function tests.a_schedule_that_is_held_stays_so(db)

@@ -89,10 +89,10 @@ local function pack(list)
   return table.concat(list, "\0") .. "\0"
 end
 
--- A queued run's children are told whose they are.
+-- The children of a run that a store knows of are told whose they are.
 local function pack_env(env)
-  local queue = package.loaded["jobrun.queue"]
-  local own = queue and queue.environment()
+  local runs = package.loaded["jobrun.queue.runs"]
+  local own = runs and runs.environment()
   if not env and not own then return nil end
   local list = {}
   for name, value in pairs(own or {}) do list[#list + 1] = name .. "=" .. value end
@@ -247,8 +247,8 @@ local Feeding = {
 
 local function run(self, h)
   local result = core.run(self.handle, h.timeout, h.note, h[1], h[2], h[3], h[4], h[5], h[6], h[7])
-  local usage = package.loaded["jobrun.queue.usage"] -- where runs are kept
-  if usage then usage.note(result) end
+  local runs = package.loaded["jobrun.queue.runs"] -- where a store keeps runs
+  if runs then runs.note_child(result) end
   return result
 end
 

@@ -344,14 +344,6 @@ function M.ended(id, most)
   return await_end(id, task.monotonic() + most)
 end
 
----What the children of the current task's run are given.
----@return table<string, string>?
-function M.environment()
-  local run = consumer.current_run()
-  if not run then return nil end
-  return { JOBRUN_JOB = tostring(run.id), JOBRUN_ATTEMPT = tostring(run.attempt), JOBRUN_FENCE = tostring(run.fence) }
-end
-
 ---The script ends: claims no more.
 M.stop = consumer.stop
 

@@ -13,62 +13,69 @@ local jobs = require "jobrun.core.jobs"
 local json = require "jobrun.json"
 local life = require "jobrun.life"
 local log = require "jobrun.log"
+local runs = require "jobrun.queue.runs"
 local store = require "jobrun.store"
 local sync = require "jobrun.sync"
 local task = require "jobrun.task"
-local usage = require "jobrun.queue.usage"
 
 local M = {}
 
+-- As in schema.sql.
 local COMPLETED <const>, DISCARDED <const>, CANCELLED <const> = 4, 5, 6
+local OK <const>, ERROR <const>, TIMEOUT <const>, CANCEL <const>, AFTER_ERROR <const> = 1, 2, 3, 4, 1
 local MOST_KNOWN <const> = 64 -- runs of a job whose retries find their job in the store
 
 local declared, started = {}, false -- name → {job=, said=…}; has the script loaded?
 
 -- ---- runs --------------------------------------------------------------------------------------
 
+-- The record of a run; nil where its due time was had already, or may not be tried again.
 local function begin(kept, run)
-  local known = kept.runs[run.id]
-  if run.attempt > 1 and known then
-    known.fence, known.reason = store.current():call(core.restart, known.id), 1
-    return known.fence and known
+  local record = kept.runs[run.id]
+  if run.attempt > 1 and record then
+    record.fence, record.reason_code = store.current():call(core.restart, record.id), AFTER_ERROR
+    if not record.fence then return nil end
+  else
+    local id = store.current():id()
+    if store.insist(core.tick, run.job.name, math.floor(run.due * 1000 + 0.5), nil, id) == 0 then return nil end
+    record = { id = id, fence = 1, reason_code = 0 }
+    kept.runs[run.id] = record
+    kept.runs[run.id - MOST_KNOWN] = nil
   end
-  local id = store.current():id()
-  if store.insist(core.tick, run.job.name, math.floor(run.due * 1000 + 0.5), nil, id) == 0 then return nil end
-  known = { id = id, fence = 1, reason = 0 }
-  kept.runs[run.id] = known
-  kept.runs[run.id - MOST_KNOWN] = nil
-  return known
+  -- each start is one of its own for what it says and uses
+  record = { id = record.id, fence = record.fence, reason_code = record.reason_code, attempt = run.attempt,
+    started_ms = math.floor(task.now() * 1000), task = task.current() }
+  kept.runs[run.id] = record
+  return record
 end
 
-local function finish(known, run, started_ms, used, ok, e)
-  local state, outcome = COMPLETED, 1
-  if not ok and err.is(e, "cancelled") then
-    state, outcome = CANCELLED, 4
-  elseif not ok then
-    state, outcome = DISCARDED, err.is(e, "timeout") and 3 or 2
-  end
-  store.insist(core.finish, known.id, known.fence, state, nil, 0, nil, not ok and tostring(e) or nil, outcome, run.attempt,
-    known.reason, started_ms, 0, nil, nil, used.cpu_ms, used.maxrss_kb)
+local function finish(record, ok, e)
+  if ok then return runs.conclude(record, nil, COMPLETED, nil, 0, nil, OK, 0) end
+  local is_cancelled = err.is(e, "cancelled")
+  local outcome = is_cancelled and CANCEL or err.is(e, "timeout") and TIMEOUT or ERROR
+  runs.conclude(record, e, is_cancelled and CANCELLED or DISCARDED, nil, 0, nil, outcome, 0)
 end
 
 local function keep(kept, fn, run, ...)
-  local known = begin(kept, run)
-  if not known then
+  local record = begin(kept, run)
+  if not record then
     log.warn("job %q: the run due at %s was had already: skipped", run.job.name, os.date("!%Y-%m-%dT%H:%M:%SZ", run.due // 1))
     return
   end
-  local started_ms, used = math.floor(task.now() * 1000), usage.start(task.current())
+  runs.enter(record)
   local results = table.pack(pcall(fn, ...))
-  usage.stop(used)
-  local ok, e = results[1], results[2]
-  if ok then
-    finish(known, run, started_ms, used, ok)
-    return table.unpack(results, 2, results.n)
-  end
-  task.shield(finish, known, run, started_ms, used, ok, e)
-  error(e, 0)
+  runs.leave(record)
+  finish(record, results[1], results[2])
+  if results[1] then return table.unpack(results, 2, results.n) end
+  error(results[2], 0)
 end
+
+-- What a run says by run:log goes to its own log too.
+jobs.on_say(function(run, text)
+  local kept = declared[run.job.name]
+  local record = kept and kept.runs[run.id]
+  if record and runs.get(record.id) then runs.say(record, text) end
+end)
 
 ---The function of a named job, with what the store has to know around it.
 ---@param name string

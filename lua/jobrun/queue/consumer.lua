@@ -12,13 +12,11 @@ local err = require "jobrun.core.error"
 local json = require "jobrun.json"
 local log = require "jobrun.log"
 local retry = require "jobrun.retry"
-local runlog = require "jobrun.queue.runlog"
+local runs = require "jobrun.queue.runs"
 local store = require "jobrun.store"
 local sync = require "jobrun.core.sync"
 local task = require "jobrun.task"
-local task_core = require "jobrun.core.task"
 local timer = require "jobrun.queue.timer"
-local usage = require "jobrun.queue.usage"
 local waiters = require "jobrun.queue.waiters"
 
 local M = {}
@@ -48,27 +46,15 @@ Run.__index = Run
 local REASONS = { [0] = "first", "error", "lost", "by hand", "timeout", "released" }
 M.REASONS = REASONS
 
-local logs = setmetatable({}, { __mode = "k" }) -- run → its log, from its first line on
-
 ---A line of the log, with the queue and the job's id; and of the run's own (`jobrun logs ID`).
 ---@param fmt string
 function Run:log(fmt, ...)
   local text = select("#", ...) > 0 and fmt:format(...) or tostring(fmt)
   log.info("%s %d: %s", self.queue, self.id, text)
-  if not logs[self] then logs[self] = runlog.new(store.path(), self.id, self.fence, self.started_ms) end
-  logs[self]:add(text)
+  runs.say(self, text)
 end
 
 local consumers = {} -- name → consumer
-local running = {} -- id → run
-
----The queued run that the current task belongs to, if any.
----@return jobrun.QueuedRun?
-function M.current_run()
-  for _, run in pairs(running) do
-    if run.task and task_core.is_within(run.task) then return run end
-  end
-end
 
 -- ---- the end of a run ----------------------------------------------------------------------------
 
@@ -94,18 +80,6 @@ end
 local function encode(value)
   if value == nil then return nil end
   return json.encode(value)
-end
-
-local function write_down(run, state, when, given_back, result, text, outcome, next_reason)
-  local lines, used = logs[run], run.usage or {}
-  if not lines then
-    return store.insist(core.finish, run.id, run.fence, state, when, given_back, result, text, outcome, run.attempt,
-      run.reason_code, run.started_ms, next_reason, run.exit_code, run.signal, used.cpu_ms, used.maxrss_kb)
-  end
-  lines:close()
-  return store.insist(core.finish, run.id, run.fence, state, when, given_back, result, text, outcome, run.attempt,
-    run.reason_code, run.started_ms, next_reason, run.exit_code, run.signal, used.cpu_ms, used.maxrss_kb, lines.path,
-    lines.bytes, lines.dropped, lines.first, lines.recent)
 end
 
 -- What an answer says about other jobs: released ones may start, cancelled ones have ended.
@@ -141,18 +115,9 @@ local function after_finish(run, when, result, text, state, rows)
   tell_others(rows)
 end
 
--- Out of the cancellation's reach where there is one: what happened has to be written down.
-local function conclude(run, state, when, given_back, result, text, outcome, next_reason)
-  local finished = table.pack(pcall(write_down, run, state, when, given_back, result, text, outcome, next_reason))
-  if not finished[1] and err.is(finished[2], "cancelled") then
-    finished = table.pack(pcall(task.shield, write_down, run, state, when, given_back, result, text, outcome,
-      next_reason))
-  end
-  if not finished[1] then
-    log.error("%s %d: how this run ended could not be written down: %s", run.queue, run.id, tostring(finished[2]))
-    return
-  end
-  after_finish(run, when, result, text, finished[2], finished[3])
+local function conclude(run, e, state, when, given_back, result, outcome, next_reason)
+  local done, now, rows = runs.conclude(run, e, state, when, given_back, result, outcome, next_reason)
+  if done then after_finish(run, when, result, e ~= nil and tostring(e) or nil, now, rows) end
 end
 
 local function report(run, state, e)
@@ -161,21 +126,10 @@ local function report(run, state, e)
     state == DISCARDED and ", it was the last" or "", tostring(e))
 end
 
-local SIGNALS = { SIGHUP = 1, SIGINT = 2, SIGQUIT = 3, SIGILL = 4, SIGABRT = 6, SIGBUS = 7, SIGFPE = 8, SIGKILL = 9,
-  SIGSEGV = 11, SIGPIPE = 13, SIGTERM = 15, SIGXCPU = 24, SIGXFSZ = 25 }
-
--- How the program ended whose failure it is.
-local function note_exit(run, e)
-  if type(e) ~= "table" then return end
-  run.exit_code = math.type(e.exit_code) == "integer" and e.exit_code or nil
-  run.signal = SIGNALS[e.signal]
-end
-
 -- ---- a run ---------------------------------------------------------------------------------------
 
 local function call_handler(run, handler)
   run.task = task.current()
-  run.usage = usage.start(run.task)
   if run.is_cancelled then run.task:cancel "queue.cancel" end -- before it began: its first wait raises
   return (handler(run))
 end
@@ -192,8 +146,7 @@ local function run_handler(consumer, run)
 end
 
 local function leave(consumer, run)
-  running[run.id] = nil
-  if run.usage then usage.stop(run.usage) end
+  runs.leave(run)
   consumer.running = consumer.running - 1
   consumer:ring()
 end
@@ -202,12 +155,11 @@ local function work(consumer, run)
   local ok, value = pcall(run_handler, consumer, run)
   leave(consumer, run)
   if ok then
-    return conclude(run, COMPLETED, nil, 0, value, nil, OK, 0)
+    return conclude(run, nil, COMPLETED, nil, 0, value, OK, 0)
   end
   local state, when, given_back, outcome, next_reason = verdict_of(run, value)
-  note_exit(run, value)
   report(run, state, value)
-  conclude(run, state, when, given_back, nil, tostring(value), outcome, next_reason)
+  conclude(run, value, state, when, given_back, nil, outcome, next_reason)
 end
 
 -- A row of CLAIM: id kind priority run_at attempt max_attempts fence timeout args opts reason started_at.
@@ -251,7 +203,7 @@ function Consumer:start_all(rows)
   self.running = self.running + #rows
   for _, row in ipairs(rows) do
     local run = run_of(self.name, row)
-    running[run.id] = run
+    runs.enter(run)
     task.spawn(work, self, run)
   end
 end
@@ -309,7 +261,7 @@ end
 ---Cancels a run of this process.
 ---@param id integer
 function M.cancel(id)
-  local run = running[id]
+  local run = runs.get(id)
   if not run then return end
   run.is_cancelled = true
   if run.task then run.task:cancel "queue.cancel" end
