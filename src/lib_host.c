@@ -8,9 +8,11 @@
 
 #include "dump.h"
 #include "glue.h"
+#include "jobnews.h"
 #include "lib.h"
 #include "notify.h"
 #include "rt.h"
+#include "runs.h"
 
 int jr_open_host(lua_State *L);
 
@@ -55,13 +57,18 @@ static int host_is_looking(lua_State *L) {
   return 1;
 }
 
-/* log(level, text) */
+/* log(level, text): about the job's run that the current task belongs to, if any */
 static int host_log(lua_State *L) {
+  jobrun *rt = jr_of(L);
   int level = jr_log_level_from(luaL_checkstring(L, 1));
-  size_t len;
-  const char *text = luaL_checklstring(L, 2, &len);
+  const jr_run *run = jr_run_of(rt->cur);
   if (level < 0) return jr_raise(L, "usage", 0, 1, "log: unknown level '%s'", lua_tostring(L, 1));
-  jr_log_line(&jr_of(L)->log, (jr_log_level)level, text, len);
+  jr_log_event line = {.level = (jr_log_level)level};
+  line.text = luaL_checklstring(L, 2, &line.len);
+  if (run)
+    jr_run_log(run, &line);
+  else
+    jr_log_put(&rt->log, &line);
   return 0;
 }
 

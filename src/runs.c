@@ -47,6 +47,15 @@ static void on_name(jr_watch *watch, char *text, size_t size) {
   snprintf(text, size, "job \"%s\", run %llu", name, (unsigned long long)run->record.id);
 }
 
+const jr_run *jr_run_of(const jr_task *task) {
+  for (; task; task = task->parent)
+    for (jr_link *it = task->watches.first; it; it = it->next) {
+      jr_watch *watch = jr_container_of(it, jr_watch, link);
+      if (watch->on_end == on_attempt_end) return jr_container_of(watch, jr_run, watch);
+    }
+  return NULL;
+}
+
 static int push_run(lua_State *L, void *run) {
   lua_pushlightuserdata(L, run);
   return 1;

@@ -15,6 +15,9 @@ int jr_run_open(jr_job *job, int64_t due, jr_run **out);
 /* The one that started last, of a job that has one going. Borrowed. */
 jr_run *jr_run_newest(const jr_job *job);
 
+/* The one that a task belongs to, or NULL. Borrowed. */
+const jr_run *jr_run_of(const jr_task *task);
+
 /* Cancels it; one that waits to be tried again ends at once. */
 void jr_run_cancel(jr_run *run, const char *reason);
 

@@ -38,6 +38,21 @@ function test_logfmt_is_what_a_pipe_gets()
   lu.assertStrMatches(second, [[ts=[%d:.TZ-]+ level=info msg="b"]])
 end
 
+function test_what_a_job_logs_is_about_its_run()
+  local text = stderr_of({}, [[
+    every(1).hour.named("nightly").now().times(1)(function()
+      log.info "a"
+      spawn(function() log.warn "b" end):await()
+      spawn(log.info, "c"):detach():await()
+    end)
+    log.info "d"]])
+  lu.assertStrContains(text, [[level=info msg="a" name=nightly run=1]])
+  lu.assertStrContains(text, [[level=warn msg="b" name=nightly run=1]])
+  for line in text:gmatch "[^\n]+" do
+    if line:find 'msg="[cd]"' then lu.assertNotStrContains(line, "name=") end
+  end
+end
+
 function test_a_run_has_its_fields()
   local lines = {}
   for line in stderr_of({}, FAILING):gmatch "[^\n]+" do lines[#lines + 1] = line end

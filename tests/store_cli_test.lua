@@ -163,6 +163,8 @@ function test_logs_of_a_run_are_files_that_can_be_followed()
   p:wait()
   lu.assertEquals(followed, { "line 1", "line 2" })
   lu.assertEquals(command(url, "logs", said[1]), "line 1\nline 2")
+  lu.assertEquals(of(url, "logs", said[1], "--json"), {
+    { job = said[1], start = 1, msg = "line 1" }, { job = said[1], start = 1, msg = "line 2" } })
 end
 
 function test_a_long_log_keeps_its_beginning_and_its_end()

@@ -1,6 +1,7 @@
 --- Log lines: `log.info("encoded %s in %.1f s", name, seconds)`; levels debug, info, warn, error.
 ---
---- They go to stderr, as text on a terminal and as logfmt elsewhere (`--log-format`). From the first `log.recent` or
+--- They go to stderr, as text on a terminal and as logfmt elsewhere (`--log-format`); what a job's run logs, or a task of
+--- it, carries the job's name and the run's number. From the first `log.recent` or
 --- `log.follow` on, the last thousand or so (half a megabyte at most) are kept in memory too.
 --
 -- SPDX-License-Identifier: MIT

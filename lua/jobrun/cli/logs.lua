@@ -16,7 +16,7 @@ local M = {}
 
 M.help = [[
 jobrun logs [RUN|JOB] (-s ADDR | --store URL) [-n COUNT] [--level=LEVEL] [-f] [--json]
-jobrun logs ID --store URL [-f]
+jobrun logs ID --store URL [-f] [--json]
 
 The last 100 events of a running script's log, or COUNT (1000 at most); of one run or job; -f goes on with those that
 come. (-s: see jobrun help status.) Or what the newest run of a queued job has logged, be the store open in a process or
@@ -76,15 +76,23 @@ local function newest_run(db, id, path)
   return run, run.log_path or runlog.path(path, id, run.fence, run.started_at)
 end
 
--- Prints what a file has behind an offset; the new offset.
-local function print_from(path, offset)
+-- What a file has behind an offset, to the end of its last whole line.
+local function read_from(path, offset)
   local file <close> = io.open(path, "rb")
-  if not file then return offset end
+  if not file then return "" end
   file:seek("set", offset)
-  local text = file:read "a"
-  io.write(text)
+  return file:read("a"):match "^.*\n" or ""
+end
+
+local function print_lines(text, run, as_json)
+  if as_json then
+    for line in text:gmatch "([^\n]*)\n" do
+      print(json.encode { job = tostring(run.job), start = run.fence, msg = line })
+    end
+  else
+    io.write(text)
+  end
   io.flush()
-  return offset + #text
 end
 
 local function of_store(...)
@@ -92,14 +100,19 @@ local function of_store(...)
   if not db then return end
   local id = stored.id("logs", rest[1])
   local run, log_path = newest_run(db, id, path)
-  local offset = print_from(log_path, 0)
+  local text = read_from(log_path, 0)
+  local offset, start = #text, run.fence
+  print_lines(text, run, options.json)
   while options.follow and not run.ended_at do
     task.sleep(0.1)
     run, log_path = newest_run(db, id, path)
-    offset = print_from(log_path, offset)
+    if run.fence ~= start then offset, start = 0, run.fence end
+    text = read_from(log_path, offset)
+    offset = offset + #text
+    print_lines(text, run, options.json)
   end
   db:close()
-  if offset == 0 and run.tail then io.write(run.tail) end
+  if offset == 0 and run.tail then print_lines(run.tail, run, options.json) end
 end
 
 -- Is there a number? With a store that is the id of a queue's job.
