@@ -4,8 +4,8 @@
  * fire up to a millisecond early; ours are absolute, in nanoseconds, and read the clock again
  * before anything fires. The heap keeps the deadlines; the kernel is told only the earliest, once
  * before the loop blocks, so a thousand sleeps begun in one turn cost one system call. Deadlines
- * that follow each other within MERGE_NS share a wake-up: at 1e5 of them a second the system calls
- * would cost more than all the rest.
+ * that follow each other within 30 us share a wake-up; where that is several again and again, as at
+ * 1e5 of them a second, within up to 240 us: the wake-ups would cost more than all the rest.
  *
  * The wall dial's timerfd is made with the first deadline on it. TFD_TIMER_CANCEL_ON_SET has the
  * kernel wake us when somebody sets the wall clock (timerfd_create(2)): how far it was set is the
@@ -28,6 +28,8 @@
 #include "status.h"
 
 #define MERGE_NS (30 * INT64_C(1000))
+#define MOST_MERGE_NS (8 * MERGE_NS)
+enum { DENSE = 3 }; /* timers in one wake-up: more of them may share the next one */
 
 static int64_t read_clock(clockid_t id) {
   struct timespec ts;
@@ -93,6 +95,10 @@ static void on_timerfd(uv_poll_t *poll, int status, int events) {
   dial->rang_ns = read_clock(dial->id);
   if (!rang) look_for_step(rt);
   jr_clock_run_due(rt, rt->clock.is_virtual);
+  if (dial->fired < DENSE)
+    dial->merge_ns = MERGE_NS;
+  else if (dial->merge_ns < MOST_MERGE_NS)
+    dial->merge_ns *= 2;
 }
 
 static int dial_open(jobrun *rt, jr_dial *dial) {
@@ -117,6 +123,7 @@ static void dial_init(jobrun *rt, jr_dial *dial, clockid_t id) {
   dial->fd = -1;
   dial->armed_ns = INT64_MAX;
   dial->rang_ns = -MERGE_NS;
+  dial->merge_ns = MERGE_NS;
 }
 
 /* The fd is closed at once, after uv_close took it out of epoll. */
@@ -179,9 +186,11 @@ void jr_wall_timer_stop(jobrun *rt, jr_timer *timer) {
 
 static void run_dial(jobrun *rt, jr_dial *dial, int64_t now) {
   const jr_heap_entry *first;
+  dial->fired = 0;
   while ((first = jr_heap_first(&dial->heap)) && first->key_ns <= now) {
     jr_timer *timer = jr_container_of(first->node, jr_timer, node);
     jr_heap_remove(&dial->heap, &timer->node);
+    dial->fired++;
     timer->fire(rt, timer);
   }
 }
@@ -215,7 +224,7 @@ void jr_clock_run_due(jobrun *rt, bool jump) {
 static void set(const jr_dial *dial, int64_t at, int flags) {
   struct itimerspec when = {0};
   if (at != INT64_MAX) {
-    if (at < add(dial->rang_ns, MERGE_NS)) at = dial->rang_ns + MERGE_NS;
+    if (at < add(dial->rang_ns, dial->merge_ns)) at = dial->rang_ns + dial->merge_ns;
     if (at < 1) at = 1;
     when.it_value.tv_sec = at / JR_SEC;
     when.it_value.tv_nsec = at % JR_SEC;

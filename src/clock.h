@@ -43,6 +43,8 @@ typedef struct jr_dial {
   clockid_t id;     /* what it goes by */
   int64_t armed_ns; /* the deadline it stands at; INT64_MAX = off */
   int64_t rang_ns;  /* when it last went off */
+  int64_t merge_ns; /* it goes off again that much later at the earliest */
+  uint32_t fired;   /* timers, when it last went off */
 } jr_dial;
 
 typedef struct jr_clock {
