@@ -34,7 +34,7 @@ static const char *const texts[] = {
     JR_SQL_LIST(X)
 #undef X
 #define X(name, word, text) text,
-        JR_SQL_QUERIES(X)
+        JR_SQL_QUERIES(X) JR_SQL_OWN_QUERIES(X)
 #undef X
 };
 

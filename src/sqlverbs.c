@@ -138,7 +138,7 @@ static int query_of(const jr_cell *name) {
     int which;
   } queries[] = {
 #define X(id, word, text) {word, JR_SQL_Q_##id},
-      JR_SQL_QUERIES(X)
+      JR_SQL_QUERIES(X) JR_SQL_OWN_QUERIES(X)
 #undef X
   };
   for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)

@@ -1,6 +1,7 @@
 /* The statements of the stores: one text for each, which both engines take.
  *
- * `?1` is the first value. What is set in JR_SQL_LIST is done by a verb (store.h); what is in
+ * tests/store_sql_test.lua loads them into a PostgreSQL. `?1` is the first value; one that says
+ * nothing of its type is cast. What is set in JR_SQL_LIST is done by a verb (store.h); what is in
  * JR_SQL_QUERIES is asked for by name, with its values in order, and its columns' names come back.
  *
  * SPDX-License-Identifier: MIT */
@@ -30,7 +31,7 @@
     "RETURNING id, kind, priority, run_at, attempt, max_attempts, fence, timeout_ms, args, opts, reason, started_at") \
   X(FINISH, "UPDATE jr_job SET state = CASE WHEN cancel_at IS NOT NULL AND ?4 IN (0, 1, 3) THEN 6 ELSE ?4 END, owner = NULL, grp = NULL, " \
     "run_at = coalesce(?5, run_at), attempt = attempt - ?6, result = ?7, error = ?8, reason = ?10, " \
-    "finished_at = CASE WHEN ?4 IN (4, 5, 6) OR cancel_at IS NOT NULL THEN ?9 END, " \
+    "finished_at = CASE WHEN ?4 IN (4, 5, 6) OR cancel_at IS NOT NULL THEN CAST(?9 AS BIGINT) END, " \
     "ukey = CASE WHEN (?4 IN (4, 5, 6) OR cancel_at IS NOT NULL) AND coalesce(ukey_until, 0) <= ?9 THEN NULL ELSE ukey END " \
     "WHERE id = ?1 AND owner = ?2 AND fence = ?3 RETURNING state") \
   X(ADD_RUN, "INSERT INTO jr_run(" JR_SQL_RUN_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) " \
@@ -52,7 +53,7 @@
     "FROM jr_job WHERE state = 2 AND owner <> ?1") \
   X(RESCUE, "UPDATE jr_job SET owner = NULL, grp = NULL, reason = 2, " \
     "state = CASE WHEN cancel_at IS NOT NULL THEN 6 WHEN attempt >= max_attempts THEN 5 ELSE 1 END, " \
-    "finished_at = CASE WHEN cancel_at IS NOT NULL OR attempt >= max_attempts THEN ?2 END, " \
+    "finished_at = CASE WHEN cancel_at IS NOT NULL OR attempt >= max_attempts THEN CAST(?2 AS BIGINT) END, " \
     "error = 'the process that ran it ended without finishing it', " \
     "ukey = CASE WHEN (cancel_at IS NOT NULL OR attempt >= max_attempts) AND coalesce(ukey_until, 0) <= ?2 THEN NULL ELSE ukey END " \
     "WHERE state = 2 AND owner <> ?1 RETURNING id, queue, state, attempt") \
@@ -68,7 +69,7 @@
     "VALUES(?1, '', 'schedule', 2, ?2, 1, 1, 1, ?3, 'null', ?4, ?2, ?5, ?5)") \
   X(RESTART, "UPDATE jr_job SET state = 2, owner = ?1, fence = fence + 1, attempt = attempt + 1, reason = 1, started_at = ?3, finished_at = NULL " \
     "WHERE id = ?2 AND state = 5 RETURNING fence") \
-  X(HOLD, "UPDATE jr_schedule SET paused_at = ?2 WHERE name = ?1 AND (paused_at IS NULL) <> (?2 IS NULL)") \
+  X(HOLD, "UPDATE jr_schedule SET paused_at = ?2 WHERE name = ?1 AND (paused_at IS NULL) <> (CAST(?2 AS BIGINT) IS NULL)") \
   X(CANCEL, "UPDATE jr_job SET state = 6, finished_at = ?2, error = 'cancelled', " \
     "ukey = CASE WHEN coalesce(ukey_until, 0) <= ?2 THEN NULL ELSE ukey END WHERE id = ?1 AND state IN (0, 1, 3, 7)") \
   X(ASK_CANCEL, "UPDATE jr_job SET cancel_at = ?2 WHERE id = ?1 AND state = 2") \
@@ -92,9 +93,9 @@
   X(JOB, "job", "SELECT * FROM jr_job WHERE id = ?1") \
   X(END, "end", "SELECT state, result, error, queue FROM jr_job WHERE id = ?1") \
   X(JOBS, "jobs", "SELECT id, queue, kind, state, priority, run_at, attempt, max_attempts, fence, args, error, reason, cancel_at, created_at, started_at, " \
-    "finished_at FROM jr_job WHERE (?1 IS NULL OR queue = ?1) AND (?2 IS NULL OR state = ?2) ORDER BY id DESC LIMIT ?3") \
+    "finished_at FROM jr_job WHERE (CAST(?1 AS TEXT) IS NULL OR queue = ?1) AND (CAST(?2 AS BIGINT) IS NULL OR state = ?2) ORDER BY id DESC LIMIT ?3") \
   X(RUNS, "runs", "SELECT r.*, j.queue, j.args FROM (" JR_SQL_ALL_RUNS ") AS r LEFT JOIN jr_job AS j ON j.id = r.job " \
-    "WHERE (?1 IS NULL OR r.job = ?1) ORDER BY r.started_at DESC, r.job DESC, r.fence DESC LIMIT ?2") \
+    "WHERE (CAST(?1 AS BIGINT) IS NULL OR r.job = ?1) ORDER BY r.started_at DESC, r.job DESC, r.fence DESC LIMIT ?2") \
   X(STATS, "stats", "SELECT queue, state, count(*) AS n FROM jr_job GROUP BY queue, state ORDER BY queue, state") \
   X(QUEUES, "queues", "SELECT * FROM jr_queue ORDER BY name") \
   X(SCHEDULES, "schedules", "SELECT * FROM jr_schedule ORDER BY name") \
@@ -102,8 +103,11 @@
   X(NEEDS, "needs", "SELECT d.needs AS id, j.state FROM jr_dep AS d LEFT JOIN jr_job AS j ON j.id = d.needs WHERE d.job = ?1 ORDER BY d.needs") \
   X(SIZES, "sizes", "SELECT (SELECT count(*) FROM jr_job) AS jobs, (SELECT count(*) FROM jr_run) AS runs, (SELECT count(*) FROM jr_schedule) AS schedules, " \
     "(SELECT min(run_at) FROM jr_job WHERE state = 1) AS oldest, (SELECT count(*) FROM jr_job WHERE state = 1) AS available") \
-  X(INTEGRITY, "integrity", "SELECT * FROM pragma_quick_check(1)") \
   X(META, "meta", "SELECT k, v FROM jr_meta ORDER BY k")
+
+/* What each engine asks in its own words: SQLite's. */
+#define JR_SQL_OWN_QUERIES(X) \
+  X(INTEGRITY, "integrity", "SELECT * FROM pragma_quick_check(1)")
 /* clang-format on */
 
 enum {
@@ -111,7 +115,7 @@ enum {
   JR_SQL_LIST(X)
 #undef X
 #define X(name, word, text) JR_SQL_Q_##name,
-      JR_SQL_QUERIES(X)
+      JR_SQL_QUERIES(X) JR_SQL_OWN_QUERIES(X)
 #undef X
           JR_SQL_COUNT
 };
