@@ -27,7 +27,7 @@
 #include "rt.h"
 #include "status.h"
 
-#define MERGE_NS (30 * INT64_C(1000))
+#define MERGE_NS      (30 * INT64_C(1000))
 #define MOST_MERGE_NS (8 * MERGE_NS)
 enum { DENSE = 3 }; /* timers in one wake-up: more of them may share the next one */
 
