@@ -30,7 +30,8 @@ local function with_server(bin, fn)
   local ok, e = pcall(function()
     testing.wait_for(function() return exec({ bin .. "pg_isready", "-q", "-h", dir, check = false }).exit_code == 0 end, 20)
     fn(function(sql)
-      local r = exec { bin .. "psql", "-h", dir, "-U", "postgres", "-qAtX", "-v", "ON_ERROR_STOP=1", stdin = sql, check = false }
+      local r = exec { bin .. "psql", "-h", dir, "-U", "postgres", "-qAtX", "-v", "ON_ERROR_STOP=1", stdin = sql,
+        check = false }
       return r.exit_code == 0, r.stderr
     end)
   end)
