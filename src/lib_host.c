@@ -57,6 +57,12 @@ static int host_is_looking(lua_State *L) {
   return 1;
 }
 
+/* is_exiting() → boolean: was os.exit called? */
+static int host_is_exiting(lua_State *L) {
+  lua_pushboolean(L, jr_of(L)->exits);
+  return 1;
+}
+
 /* log(level, text): about the job's run that the current task belongs to, if any */
 static int host_log(lua_State *L) {
   jobrun *rt = jr_of(L);
@@ -158,6 +164,7 @@ static int host_exit(lua_State *L) {
   jobrun *rt = jr_of(L);
   int code = lua_isboolean(L, 1) ? !lua_toboolean(L, 1) : (int)luaL_optinteger(L, 1, 0);
   rt->exit_code = code;
+  rt->exits = true;
   rt->request_stop(rt, -1);
   if (rt->cur) jr_task_cancel(rt->cur, "os.exit");
   if (rt->cur) jr_check_park(L, "os.exit");
@@ -183,6 +190,7 @@ int jr_open_host(lua_State *L) {
                                        {"skip", host_skip},
                                        {"step", host_step},
                                        {"is_looking", host_is_looking},
+                                       {"is_exiting", host_is_exiting},
                                        {"declare", host_declare},
                                        {"log", host_log},
                                        {"log_style", host_log_style},

@@ -78,6 +78,17 @@ function test_a_job_is_pushed_cancelled_retried_and_run()
   lu.assertEquals(r.stdout, "by hand\t2\n")
 end
 
+function test_a_job_that_ends_its_script_is_given_back()
+  local url = url_in(testing.tmpdir())
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    local q = queue.open("q"):handle(function() os.exit(0) end)
+    q:push()]] }
+  local job = of(url, "jobs", "--json")[1]
+  lu.assertEquals({ job.state, job.attempt }, { "available", 0 })
+  local run = of(url, "runs", "--json")[1]
+  lu.assertEquals({ run.outcome, run.error }, { "released", "(command line):1: cancelled: os.exit" })
+end
+
 function test_doctor_finds_what_is_wrong()
   local dir = testing.tmpdir()
   local url = url_in(dir)

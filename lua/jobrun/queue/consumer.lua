@@ -9,6 +9,7 @@
 local check = require "jobrun.check"
 local core = require "jobrun.core.store"
 local err = require "jobrun.core.error"
+local host = require "jobrun.core.host"
 local json = require "jobrun.json"
 local log = require "jobrun.log"
 local retry = require "jobrun.retry"
@@ -153,6 +154,7 @@ end
 
 local function work(consumer, run)
   local ok, value = pcall(run_handler, consumer, run)
+  if host.is_exiting() then M.stop() end -- it called os.exit, and nothing more is to be claimed
   leave(consumer, run)
   if ok then
     return conclude(run, nil, COMPLETED, nil, 0, value, OK, 0)
