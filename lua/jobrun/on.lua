@@ -11,8 +11,8 @@ local function check_function(what, fn)
   if type(fn) ~= "function" then check.fail("%s: expected a function, got %s", what, type(fn)) end
 end
 
----Calls `fn()` once the script has loaded: when its main chunk first waits, or has returned. Hooks run in order,
----each may suspend; one that comes later runs at once. An error ends the script.
+---Calls `fn()` once the script has loaded: when its main chunk first waits (for more than its store to open), or has
+---returned. Hooks run in order, each may suspend; one that comes later runs at once. An error ends the script.
 ---@param fn fun()
 function M.start(fn)
   check_function("on.start", fn)

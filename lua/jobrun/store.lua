@@ -1,9 +1,7 @@
 --- `store "sqlite:state.db"`: where jobs, their runs, queues and schedules are kept, so that they outlive the process.
 ---
---- `sqlite:PATH` is a file, to be made if it is not there; one process at a time may have it. What was acknowledged is
---- on disk; `sqlite:PATH?synchronous=normal` is faster and may lose the last seconds at power loss. `unix:PATH.d/socket`
---- is the store of the process that has it: jobs are pushed to it and waited for, and run over there. `memory:` keeps
---- nothing. Without the word it is `--store URL`, then $JOBRUN_STORE, then `memory:`.
+--- What was acknowledged is on disk. Through `unix:PATH.d/socket` jobs are pushed to the process that has the file, and
+--- waited for; they run over there. Without the word the store is `--store URL`, then $JOBRUN_STORE, then `memory:`.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -124,7 +122,9 @@ local function open(url)
 end
 
 ---Names the script's store; it is opened when it is needed first, or when the script has loaded. A second, different URL
----is an error.
+---is an error. `sqlite:PATH`: a file, made if it is not there, which one process at a time has; with
+---`?synchronous=normal` it is faster and may lose the last seconds at power loss. `unix:PATH.d/socket`: the one that
+---another process has. `memory:`: none that lasts.
 ---@param url string
 function M.store(url)
   M.parse(url)
