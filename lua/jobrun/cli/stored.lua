@@ -24,8 +24,9 @@ local function path_of(command, options)
   local url = options.store or core.url()
   if not url or url == "" then check.fail("%s: say which store: --store sqlite:PATH, or JOBRUN_STORE", command) end
   local path = store.file_of(command, url)
-  local file = io.open(path, "rb")
-  if not file then check.fail("%s: there is no store '%s'", command, path) end
+  local file, why, code = io.open(path, "rb")
+  if code == 2 then check.fail("%s: there is no store '%s'", command, path) end
+  if not file then check.fail("%s: the store cannot be opened: %s", command, why) end
   file:close()
   return path
 end
