@@ -118,7 +118,8 @@ JOBRUN_API int jobrun_run(jobrun *rt);
 JOBRUN_API int jobrun_step(jobrun *rt);
 
 /* Any thread, also a signal handler's thread: stop in order. No new runs; on.stop hooks; what runs
- * has `grace_s` seconds (negative: those of jobrun_opts), then is cancelled. Returns at once. */
+ * has `grace_s` seconds (negative: those of jobrun_opts), then is cancelled, which is exit status
+ * 124 unless it was given none at all. Returns at once. */
 JOBRUN_API int jobrun_stop(jobrun *rt, double grace_s);
 
 /* Any thread, also a signal handler: soon logs the tree of tasks, one line each. */

@@ -169,7 +169,8 @@ static bool life_step(jobrun *rt) {
     if (at_once) {
       cancel_all(rt, "the script was told to stop at once");
     } else if (h->grace_over) {
-      if (!jr_chain_is_empty(&rt->root->children)) {
+      /* Who gave none has nothing that was to be finished. */
+      if (rt->grace_ns > 0 && !jr_chain_is_empty(&rt->root->children)) {
         jr_logf(&rt->log, JR_LOG_WARN, "the grace is over: cancelling %u task(s) that still run",
                 rt->tasks);
         rt->exit_code = 124;
