@@ -48,6 +48,13 @@ end
 
 -- ---- looking ------------------------------------------------------------------------------------------
 
+function test_what_is_no_utf8_is_replaced()
+  log.info("caf\xe9")
+  local logs = c.get("/api/logs/recent"):json().logs
+  lu.assertEquals(logs[#logs].msg, "caf\u{fffd}")
+  lu.assertEquals(c.get("/api/jobs/%ff").status, 422)
+end
+
 function test_health_and_readiness()
   lu.assertEquals({ c.get("/healthz").status, c.get("/healthz").body }, { 200, "ok\n" })
   testing.wait_for(function() return c.get("/readyz").status == 200 end) -- the suite has loaded

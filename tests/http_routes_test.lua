@@ -140,6 +140,8 @@ function test_failures()
   lu.assertEquals(answer(c:get "/gone"), { 410, JSON, '{"detail":{"why":"old"}}' })
   lu.assertEquals(c:get("/gone").headers["x-a"], "1")
   lu.assertEquals(answer(c:get "/plain"), { 403, JSON, '{"detail":"Forbidden"}' })
+  app.get("/bytes", function() http.fail(404, "caf\xe9") end)
+  lu.assertEquals(app.client_for_test():get("/bytes").body, '{"detail":"caf\u{fffd}"}')
   lu.assertStrContains(failure(http.fail, 200), "expected a status from 400 to 599, got 200")
 end
 

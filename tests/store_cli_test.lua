@@ -89,6 +89,21 @@ function test_a_job_that_ends_its_script_is_given_back()
   lu.assertEquals({ run.outcome, run.error }, { "released", "(command line):1: cancelled: os.exit" })
 end
 
+function test_what_is_no_utf8_is_replaced()
+  local url = url_in(testing.tmpdir())
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    local q = queue.open("q"):handle(function(job)
+      job:log("caf\xe9")
+      error("caf\xe9", 0)
+    end)
+    pcall(queue.wait, q:push(1, { retry = 1 }))
+    os.exit(0)]] }
+  local job = of(url, "jobs", "--json")[1]
+  lu.assertEquals(job.error, "caf\u{fffd}")
+  lu.assertEquals(of(url, "logs", job.id, "--json")[1].msg, "caf\u{fffd}")
+  lu.assertEquals(command(url, "logs", job.id), "caf\xe9") -- as it came
+end
+
 function test_doctor_finds_what_is_wrong()
   local dir = testing.tmpdir()
   local url = url_in(dir)
@@ -97,7 +112,7 @@ function test_doctor_finds_what_is_wrong()
   lu.assertEquals(code, 0)
   lu.assertStrContains(text, "no problems")
   local is_open
-  local p = jobrun.exec.start { build .. "/jobrun", "--store=" .. url, "-e", 'queue.open "q" print "open" sleep(60)',
+  local p = jobrun.exec.start { build .. "/jobrun", "--store=" .. url, "-e", 'queue.stats() print "open" sleep(60)',
     check = false, on_line = function() is_open = true end }
   testing.wait_for(function() return is_open end)
   text, code = command(url, "doctor")

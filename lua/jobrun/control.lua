@@ -18,6 +18,7 @@ local guard = require "jobrun.control.guard"
 local host = require "jobrun.core.host"
 local http = require "jobrun.http"
 local json = require "jobrun.core.json"
+local text = require("jobrun.json").text
 local life = require "jobrun.life"
 local log = require "jobrun.log"
 local metrics = require "jobrun.metrics"
@@ -37,7 +38,7 @@ end
 
 local function job_said(job)
   return {
-    name = job.name, state = job.state, tags = json.array(job.tags), next_run = instant(job.next_run),
+    name = text(job.name), state = job.state, tags = json.array(job.tags), next_run = instant(job.next_run),
     last_start = instant(job.last_start), last_end = instant(job.last_end), runs = job.runs, fails = job.fails,
     skips = job.skips, missed = job.missed,
   }
@@ -45,7 +46,7 @@ end
 
 local function run_said(r)
   return {
-    id = tostring(r.id), job = r.job, attempt = r.attempt, outcome = r.outcome, due = instant(r.due), late_s = r.late,
+    id = tostring(r.id), job = text(r.job), attempt = r.attempt, outcome = r.outcome, due = instant(r.due), late_s = r.late,
     started = instant(r.started), ended = instant(r.ended),
     duration_s = r.started and r.ended and math.max(r.ended - r.started, 0) or json.null,
   }
@@ -53,8 +54,9 @@ end
 
 local function event_said(e)
   return {
-    ts = instant(e.ts), level = e.level, msg = e.msg, name = e.name, run = e.run and tostring(e.run), event = e.event,
-    outcome = e.outcome, duration_s = e.duration_s, exit_code = e.exit_code,
+    ts = instant(e.ts), level = e.level, msg = text(e.msg), name = e.name and text(e.name),
+    run = e.run and tostring(e.run), event = e.event, outcome = e.outcome, duration_s = e.duration_s,
+    exit_code = e.exit_code,
   }
 end
 
@@ -148,7 +150,12 @@ end
 
 local function list_tasks()
   local list = host.tasks()
-  for _, task in ipairs(list) do task.since_s, task.since = task.since, nil end
+  for _, task in ipairs(list) do
+    task.since_s, task.since = task.since, nil
+    for key, value in pairs(task) do
+      if type(value) == "string" then task[key] = text(value) end
+    end
+  end
   return { tasks = json.array(list) }
 end
 

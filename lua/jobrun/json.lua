@@ -60,6 +60,13 @@ function M.encode(value, options)
   return core.encode(value, indent_of(o.pretty), o.sort, o.invalid == "replace")
 end
 
+---A text as JSON may hold it: what of it is no UTF-8 becomes U+FFFD.
+---@param text string
+---@return string
+function M.text(text)
+  return core.valid_utf8(text) and text or core.decode(core.encode(text, 0, true, true))
+end
+
 ---Marks a table as a list, so that it is written as one when it is empty.
 ---@param list? any[] a new one if nil
 ---@return any[] list

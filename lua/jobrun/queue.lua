@@ -69,8 +69,8 @@ local PUSH_OPTIONS = {
 ---@field exclusive? boolean a run that is cut off from the store ends its children; with SQLite none is ever cut off
 
 local function check_name(what, name)
-  if type(name) ~= "string" or name == "" or #name > 200 then
-    check.fail("%s: expected a queue's name, got %s", what, check.show(name))
+  if type(name) ~= "string" or name == "" or #name > 200 or json.text(name) ~= name then
+    check.fail("%s: expected a queue's name, of 1 to 200 bytes of UTF-8, got %s", what, check.show(name))
   end
 end
 

@@ -87,7 +87,7 @@ end
 local function print_lines(text, run, as_json)
   if as_json then
     for line in text:gmatch "([^\n]*)\n" do
-      print(json.encode { job = tostring(run.job), start = run.fence, msg = line })
+      print(json.encode { job = tostring(run.job), start = run.fence, msg = json.text(line) })
     end
   else
     io.write(text)

@@ -81,10 +81,11 @@ local function refuse(fmt, ...)
   error(err.new({ kind = "usage", message = fmt:format(...) }, 0), 0)
 end
 
----{"detail": …} with a status; the status's own words where there is no detail.
+---{"detail": …} with a status; the status's own words where there is no detail. It may name what came with the request:
+---bytes that are no UTF-8 are replaced.
 function M.detail(status, detail, headers)
   if detail == nil then detail = core.reason(status) or "Error" end
-  return M.json(status, { detail = detail }, headers)
+  return M.new(status, "application/json", json.encode({ detail = detail }, 0, true, true), headers)
 end
 
 local function of_value(status, value, headers)

@@ -5,6 +5,7 @@
 
 local core = require "jobrun.core.store"
 local err = require "jobrun.core.error"
+local json = require "jobrun.json"
 local log = require "jobrun.log"
 local runlog = require "jobrun.queue.runlog"
 local store = require "jobrun.store"
@@ -105,7 +106,7 @@ end
 ---@return integer? state of the job, as FINISH of src/store.h; nil: the run had been taken away
 ---@return table? rows jobs that waited for it
 function M.conclude(run, e, state, when, given_back, result, outcome, next_reason)
-  local text = e ~= nil and tostring(e) or nil
+  local text = e ~= nil and json.text(tostring(e)) or nil
   note_exit(run, e)
   if logs[run] then logs[run]:close() end
   local done, now, rows = pcall(write_down, run, state, when, given_back, result, text, outcome, next_reason)
