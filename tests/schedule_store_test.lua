@@ -121,6 +121,22 @@ function test_a_run_of_a_schedule_has_its_exit_its_log_and_what_its_programs_use
   lu.assertEquals(lines, { "2\tnil\ttrue\tattempt 2|2 2|\ttrue", "1\t3\ttrue\tattempt 1|1 1|\ttrue" })
 end
 
+function test_a_run_at_the_start_is_a_row_and_not_one_of_a_paused_job()
+  local dir = testing.tmpdir()
+  local code = [[
+    local job = every(1).hour.named("poll").now()(function() print "ran" end)
+    sleep(0.1)
+    print(job.state)
+    %s
+    os.exit(0)]]
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", code:format ""), { "ran", "scheduled" })
+  lu.assertEquals(play(dir, "2027-01-01T05:00:00Z", code:format "job:pause() sleep(0.1)"), { "ran", "scheduled" })
+  lu.assertEquals(play(dir, "2027-01-01T06:00:00Z", code:format ""), { "paused" })
+  local lines = play(dir, "2027-01-02T00:00:00Z", [[
+    print(#require("jobrun.store").current():call(require("jobrun.core.store").query, "runs", nil, 10))]])
+  lu.assertEquals(lines, { "2" })
+end
+
 function test_queues_may_be_opened_before_jobs_are_declared()
   local dir = testing.tmpdir()
   local code = [[queue.open("q", { concurrency = 2 }):handle(function() end)

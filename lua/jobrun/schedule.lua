@@ -77,6 +77,19 @@ jobs.on_say(function(run, text)
   if record and runs.get(record.id) then runs.say(record, text) end
 end)
 
+-- A run that starts with the script (.now) waits until the store knows of its job, or that there is none. False where
+-- the job turns out to be paused.
+local function wait_until_settled(kept)
+  kept.gate = kept.gate or sync.event()
+  kept.gate:wait()
+  return not kept.was_held
+end
+
+local function settle(kept)
+  kept.is_settled = true
+  if kept.gate then kept.gate:set() end
+end
+
 ---The function of a named job, with what the store has to know around it.
 ---@param name string
 ---@param fn function
@@ -84,6 +97,7 @@ end)
 function M.wrap(name, fn)
   return function(...)
     local kept = declared[name]
+    if kept and not kept.is_settled and not wait_until_settled(kept) then return end
     if not kept or not kept.is_stored then return fn(...) end
     return keep(kept, fn, (select(select("#", ...), ...)), ...)
   end
@@ -95,20 +109,28 @@ local function ns(ms)
   return ms and ms * 1000000 or 0
 end
 
+-- What was paused stays so.
+local function restore_pause(name, kept, paused)
+  local state = kept.job.state
+  if not paused or paused <= 0 or state ~= "scheduled" and state ~= "running" then return end
+  kept.job:pause()
+  kept.was_held = true
+  log.info("job %q is paused since %s: `jobrun resume`, or its job:resume(), lets it go on", name,
+    os.date("!%Y-%m-%dT%H:%M:%SZ", paused // 1000))
+end
+
 -- Tells the store what is declared; the job goes on where it was.
 local function adopt(name, kept)
   local _, zone = jobs.zone(kept.job)
   local spec = kept.spec(zone)
   local is_new, anchor, last, paused = store.current():call(core.declare, name, spec, zone or "UTC", spec, kept.catchup, nil, 0)
   kept.is_stored = true
-  if is_new == 1 then return end
-  local catches_up = zone ~= nil or kept.has_catchup
-  jobs.restore(kept.job, ns(anchor), catches_up and ns(last) or 0, kept.has_from)
-  if paused and paused > 0 and kept.job.state == "scheduled" then
-    kept.job:pause()
-    log.info("job %q is paused since %s: `jobrun resume`, or its job:resume(), lets it go on", name,
-      os.date("!%Y-%m-%dT%H:%M:%SZ", paused // 1000))
+  if is_new == 0 then
+    local catches_up = zone ~= nil or kept.has_catchup
+    jobs.restore(kept.job, ns(anchor), catches_up and ns(last) or 0, kept.has_from)
+    restore_pause(name, kept, paused)
   end
+  settle(kept)
 end
 
 ---A named job was declared.
@@ -125,7 +147,11 @@ function M.declare(job, name, said, head)
   end
   declared[name] = kept
   if started then
-    if store.explicit_path() then task.spawn(adopt, name, kept):detach() end
+    if store.explicit_path() then
+      task.spawn(adopt, name, kept):detach()
+    else
+      settle(kept)
+    end
   elseif life.has_started then -- the first one with a name, and long after loading
     started = true
     task.spawn(function()
@@ -149,7 +175,10 @@ function M.start()
   if store.is_client() and next(declared) then
     log.warn("store: it is another process's: named schedules of this script are not kept")
   end
-  if not store.explicit_path() then return end
+  if not store.explicit_path() then
+    for _, kept in pairs(declared) do settle(kept) end
+    return
+  end
   local began = math.floor(task.now() * 1000)
   local names = {}
   for name in pairs(declared) do names[#names + 1] = name end
