@@ -333,7 +333,9 @@ int jr_job_start(jr_job *job, jr_run **out) {
     *out = jr_run_newest(job);
     return UV_EBUSY;
   }
-  return jr_run_open(job, jr_job_now(job), out);
+  int status = jr_run_open(job, jr_job_now(job), out);
+  if (status == 0) (*out)->record.by_hand = true;
+  return status;
 }
 
 void jr_run_watch_start(jr_run *run, jr_run_watch *watch) {

@@ -73,10 +73,11 @@ enum run_field {
   RUN_ATTEMPT,
   RUN_STARTED,
   RUN_ENDED,
-  RUN_OUTCOME
+  RUN_OUTCOME,
+  RUN_BY_HAND
 };
-static const char *const run_fields[] = {"job",     "id",    "due",     "late", "attempt",
-                                         "started", "ended", "outcome", NULL};
+static const char *const run_fields[] = {"job",     "id",    "due",     "late",    "attempt",
+                                         "started", "ended", "outcome", "by_hand", NULL};
 
 static int run_index(lua_State *L) {
   const jr_run_record *r = check_run(L, 1);
@@ -104,6 +105,9 @@ static int run_index(lua_State *L) {
     break;
   case RUN_OUTCOME:
     lua_pushstring(L, jr_outcome_name(r->outcome));
+    break;
+  case RUN_BY_HAND:
+    lua_pushboolean(L, r->by_hand);
     break;
   }
   return 1;

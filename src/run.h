@@ -8,6 +8,7 @@
 #ifndef JR_RUN_H
 #define JR_RUN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "mem.h"
@@ -32,6 +33,7 @@ typedef struct jr_run_record {
   int64_t due_ns, late_ns;      /* when it was planned for, and how long after that it started */
   int64_t started_ns, ended_ns; /* ended: 0 while it goes */
   jr_outcome outcome;
+  bool by_hand;               /* somebody asked for it: it was not its time */
   char job_name[JR_RUN_NAME]; /* cut where it is longer */
 } jr_run_record;
 

@@ -85,6 +85,7 @@ static int tick(jr_verb_call *v) {
   sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_TICK_JOB);
   if (!s) return v->c->status;
   jr_sqlite_bind(s, 1, 3, (int64_t[]){jr_verb_integer(v), tick_at.integer, v->c->node});
+  sqlite3_bind_int64(s, 6, jr_verb_integer(v));
   sqlite3_bind_text64(s, 4, name.text, name.len, SQLITE_STATIC, SQLITE_UTF8);
   sqlite3_bind_int64(s, 5, v->now);
   return jr_sqlite_finish(v->c, s);

@@ -137,6 +137,18 @@ function test_a_run_at_the_start_is_a_row_and_not_one_of_a_paused_job()
   lu.assertEquals(lines, { "2" })
 end
 
+function test_a_run_by_hand_says_so()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", [[
+    local job = every(1).hour.named("poll").times(2)(function(run) sleep(0.01) end)
+    sleep(60)
+    job:run_now()]])
+  local lines = play(dir, "2027-01-02T00:00:00Z", [[
+    local core = require "jobrun.core.store"
+    for _, r in ipairs(require("jobrun.store").current():call(core.query, "runs", nil, 10)) do print(r.reason) end]])
+  lu.assertEquals(lines, { "0", "3" })
+end
+
 function test_queues_may_be_opened_before_jobs_are_declared()
   local dir = testing.tmpdir()
   local code = [[queue.open("q", { concurrency = 2 }):handle(function() end)

@@ -41,6 +41,7 @@ local task = require "jobrun.core.task"
 ---@field started number? epoch seconds
 ---@field ended number? epoch seconds
 ---@field outcome "going"|"ok"|"error"|"timeout"|"cancelled"
+---@field by_hand boolean somebody asked for it (run_now, run_all, `jobrun trigger`): it was not its time
 ---@field log fun(self: jobrun.Run, fmt: string, ...) a log line with the job's name
 
 local M = {}

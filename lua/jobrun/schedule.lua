@@ -22,7 +22,8 @@ local M = {}
 
 -- As in schema.sql.
 local COMPLETED <const>, DISCARDED <const>, CANCELLED <const> = 4, 5, 6
-local OK <const>, ERROR <const>, TIMEOUT <const>, CANCEL <const>, AFTER_ERROR <const> = 1, 2, 3, 4, 1
+local OK <const>, ERROR <const>, TIMEOUT <const>, CANCEL <const> = 1, 2, 3, 4
+local FIRST <const>, AFTER_ERROR <const>, BY_HAND <const> = 0, 1, 3
 local MOST_KNOWN <const> = 64 -- runs of a job whose retries find their job in the store
 
 local declared, started = {}, false -- name → {job=, said=…}; has the script loaded?
@@ -37,8 +38,9 @@ local function begin(kept, run)
     if not record.fence then return nil end
   else
     local id = store.current():id()
-    if store.insist(core.tick, run.job.name, math.floor(run.due * 1000 + 0.5), nil, id) == 0 then return nil end
-    record = { id = id, fence = 1, reason_code = 0 }
+    local tick_at, reason = math.floor(run.due * 1000 + 0.5), run.by_hand and BY_HAND or FIRST
+    if store.insist(core.tick, run.job.name, tick_at, nil, id, reason) == 0 then return nil end
+    record = { id = id, fence = 1, reason_code = reason }
     kept.runs[run.id] = record
     kept.runs[run.id - MOST_KNOWN] = nil
   end
