@@ -13,6 +13,7 @@ local q = queue.open("q", { concurrency = 2 })
 q:handle(function(job)
   if job.args == "wait" then sleep(60) end
   if job.args == "fail" then error("boom", 0) end
+  while job.args == "go" and not fs.exists(arg[1] .. "/go") do sleep(0.01) end
   return job.args
 end)
 every(1).hour.named("nightly")(function() end)
@@ -22,7 +23,7 @@ on.start(function() print "up" io.stdout:flush() end)
 -- A process that has the store of a folder; the store's URL, the socket's, the process.
 local function owner(dir)
   local url, up = "sqlite:" .. dir .. "/store.db", false
-  local p = exec.start { build .. "/jobrun", "--grace=0", "--store=" .. url, "-e", OWNER, check = false,
+  local p = exec.start { build .. "/jobrun", "--grace=0", "--store=" .. url, "-e", OWNER, dir, check = false,
     on_line = function(line) up = up or line == "up" end, on_stderr = function() end }
   testing.wait_for(function() return up end)
   return url, "unix:" .. dir .. "/store.db.d/socket", p
@@ -166,6 +167,26 @@ function test_a_socket_that_a_killed_process_left_is_in_nobodys_way()
   lu.assertEquals(mode, "700\n600\n")
   stop(p)
   lu.assertNil(io.open(dir .. "/store.db.d/socket"))
+end
+
+function test_who_waits_for_a_job_outwaits_the_process_that_runs_it()
+  local dir = testing.tmpdir()
+  local url, socket, p = owner(dir)
+  local said, warned = {}, false
+  local waiter = exec.start { build .. "/jobrun", "--store=" .. socket, "-e",
+    'print(queue.wait(queue.open("q"):push("go"))) os.exit(0)', check = false,
+    on_line = function(line) said[#said + 1] = line end, on_stderr = function(line)
+      warned = warned or line:find "is waited for all the same" ~= nil
+    end }
+  testing.wait_for(function() return command(url, "jobs", "--state", "running") ~= "no jobs" end)
+  os.execute("kill -9 " .. p.pid)
+  p:wait()
+  testing.wait_for(function() return warned end)
+  local _, _, second = owner(dir)
+  jobrun.fs.write(dir .. "/go", "")
+  lu.assertEquals(waiter:wait().exit_code, 0)
+  lu.assertEquals(said, { "go" })
+  stop(second)
 end
 
 function test_a_path_that_is_too_long_for_a_socket_is_told()

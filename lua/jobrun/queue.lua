@@ -18,6 +18,7 @@ local core = require "jobrun.core.store"
 local err = require "jobrun.core.error"
 local host = require "jobrun.core.host"
 local json = require "jobrun.json"
+local log = require "jobrun.log"
 local retry = require "jobrun.retry"
 local store = require "jobrun.store"
 local task = require "jobrun.task"
@@ -241,16 +242,25 @@ local function result_of(id, row)
     message = ("job %d of queue '%s' was %s: %s"):format(id, row.queue, state, row.error or "no reason") })
 end
 
+-- The same in another process, which may end and begin anew meanwhile: the job is in its store.
+local function await_end_there(id, left)
+  local is_told
+  repeat
+    local ok, row = pcall(store.current().wait, store.current(), id, left())
+    if ok and row then return row end
+    if not ok then
+      if not err.is(row, "closed") then error(row, 0) end
+      if not is_told then log.warn("%s; job %d is waited for all the same", row.message, id) end
+      is_told = true
+      task.sleep(math.min(left() or 1, 1))
+    end
+  until left() == 0
+end
+
 -- How a job ended, that is waited for at most until `give_up`; nil: it has not.
 local function await_end(id, give_up)
   local function left() return give_up and math.max(give_up - task.monotonic(), 0) end
-  if store.is_client() then
-    repeat
-      local row = store.current():wait(id, left())
-      if row then return row end
-    until left() == 0
-    return nil
-  end
+  if store.is_client() then return await_end_there(id, left) end
   local place <close> = waiters.enter(id)
   while true do
     local row = place.row
