@@ -75,19 +75,48 @@ static int sweep(jr_verb_call *v) {
   return plain(v, JR_SQL_SWEEP, 1, 1, AS_ROWS);
 }
 
+/* Is there a job of that id? 1 or 0, or a negative status. */
+static int is_there(jr_verb_call *v, int64_t id) {
+  sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_JOB_STATE);
+  if (!s) return v->c->status;
+  sqlite3_bind_int64(s, 1, id);
+  int status = jr_sqlite_step(v->c, s);
+  if (status == 1) sqlite3_reset(s);
+  return status;
+}
+
+/* 1: the tick is this job's; 0: it was had. A job that is there was asked for before, and the
+ * answer was lost. Without a tick_at nobody else can have it. */
+static int take_tick(jr_verb_call *v, const jr_cell *tick_at, int64_t *id) {
+  jr_cell skipped;
+  if (tick_at->type == JR_CELL_INTEGER) {
+    int status = plain(v, JR_SQL_TICK, 3, 0, 0);
+    *id = jr_verb_integer(v);
+    if (status < 0 || sqlite3_changes(v->c->db) > 0) return status < 0 ? status : 1;
+    return is_there(v, *id);
+  }
+  for (int i = 0; i < 3; i++) jr_cells_next(v->in, &v->at, &skipped);
+  *id = jr_verb_integer(v);
+  return 1;
+}
+
 static int tick(jr_verb_call *v) {
   size_t at = v->at;
-  jr_cell name, tick_at;
-  int status = counted(v, JR_SQL_TICK, 3, 0);
-  if (status < 0 || sqlite3_changes(v->c->db) == 0) return status;
+  jr_cell name = {0}, tick_at = {0};
+  int64_t id;
   jr_cells_next(v->in, &at, &name);
   jr_cells_next(v->in, &at, &tick_at);
+  int status = take_tick(v, &tick_at, &id);
+  if (status < 0) return status;
+  jr_cells_add_integer(v->out, status);
+  if (status == 0) return 0;
   sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_TICK_JOB);
   if (!s) return v->c->status;
-  jr_sqlite_bind(s, 1, 3, (int64_t[]){jr_verb_integer(v), tick_at.integer, v->c->node});
-  sqlite3_bind_int64(s, 6, jr_verb_integer(v));
+  sqlite3_bind_int64(s, 1, id);
+  if (tick_at.type == JR_CELL_INTEGER) sqlite3_bind_int64(s, 2, tick_at.integer);
+  sqlite3_bind_int64(s, 3, v->c->node);
   sqlite3_bind_text64(s, 4, name.text, name.len, SQLITE_STATIC, SQLITE_UTF8);
-  sqlite3_bind_int64(s, 5, v->now);
+  jr_sqlite_bind(s, 5, 2, (int64_t[]){v->now, jr_verb_integer(v)});
   return jr_sqlite_finish(v->c, s);
 }
 

@@ -66,7 +66,7 @@
   X(SWEEP, "UPDATE jr_schedule SET paused_at = -1 WHERE seen_at < ?1 AND paused_at IS NULL RETURNING name") \
   X(TICK, "UPDATE jr_schedule SET last_at = ?2, next_at = ?3 WHERE name = ?1 AND (last_at IS NULL OR last_at < ?2)") \
   X(TICK_JOB, "INSERT INTO jr_job(id, queue, kind, state, run_at, attempt, max_attempts, fence, owner, args, sched, tick_at, created_at, started_at, " \
-    "reason) VALUES(?1, '', 'schedule', 2, ?2, 1, 1, 1, ?3, 'null', ?4, ?2, ?5, ?5, ?6)") \
+    "reason) VALUES(?1, '', 'schedule', 2, coalesce(CAST(?2 AS BIGINT), ?5), 1, 1, 1, ?3, 'null', ?4, ?2, ?5, ?5, ?6) ON CONFLICT DO NOTHING") \
   X(RESTART, "UPDATE jr_job SET state = 2, owner = ?1, fence = fence + 1, attempt = attempt + 1, reason = 1, started_at = ?3, finished_at = NULL " \
     "WHERE id = ?2 AND state = 5 RETURNING fence") \
   X(HOLD, "UPDATE jr_schedule SET paused_at = ?2 WHERE name = ?1 AND (paused_at IS NULL) <> (CAST(?2 AS BIGINT) IS NULL)") \

@@ -280,6 +280,21 @@ function tests.a_tick_is_had_once_and_never_goes_back(db)
   lu.assertEquals(#db:query("jobs", nil, nil, 10), 1)
 end
 
+function tests.a_tick_that_is_asked_for_twice_is_had_once(db)
+  declare(db, "nightly")
+  local id, at = db.core:id(), now_ms()
+  for _ = 1, 2 do lu.assertEquals(db:tick("nightly", at, nil, id, 0), 1) end
+  lu.assertEquals(db:tick("nightly", at, nil, db.core:id(), 0), 0)
+  lu.assertEquals(#db:query("runs", nil, 10), 1)
+end
+
+function tests.a_run_by_hand_is_nobodys_tick(db)
+  declare(db, "nightly")
+  for _ = 1, 2 do lu.assertEquals(db:tick("nightly", nil, nil, db.core:id(), 3), 1) end -- at the same time
+  lu.assertEquals(db:query("runs", nil, 10)[1].reason, 3)
+  lu.assertEquals(db:tick("nightly", now_ms() - 1000, nil, db.core:id(), 0), 1) -- had not passed for it
+end
+
 function tests.a_tick_is_a_job_with_runs(db)
   declare(db, "nightly")
   local id = db.core:id()

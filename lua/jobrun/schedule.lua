@@ -38,7 +38,8 @@ local function begin(kept, run)
     if not record.fence then return nil end
   else
     local id = store.current():id()
-    local tick_at, reason = math.floor(run.due * 1000 + 0.5), run.by_hand and BY_HAND or FIRST
+    local tick_at, reason = math.floor(run.due * 1000 + 0.5), FIRST
+    if run.by_hand then tick_at, reason = nil, BY_HAND end
     if store.insist(core.tick, run.job.name, tick_at, nil, id, reason) == 0 then return nil end
     record = { id = id, fence = 1, reason_code = reason }
     kept.runs[run.id] = record
