@@ -104,6 +104,21 @@ function test_what_is_no_utf8_is_replaced()
   lu.assertEquals(command(url, "logs", job.id), "caf\xe9") -- as it came
 end
 
+function test_jobs_and_runs_are_asked_for_by_name()
+  local url = url_in(testing.tmpdir())
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    every(1).hour.named("nightly").now().times(1)(function() end)
+    queue.wait(queue.open("q"):handle(function() end):push(1))
+    os.exit(0)]] }
+  lu.assertStrContains(command(url, "jobs"), "schedule nightly")
+  local by_name, all = of(url, "runs", "nightly", "--json"), of(url, "runs", "--json")
+  lu.assertEquals({ #by_name, #all }, { 1, 2 })
+  lu.assertEquals({ by_name[1].schedule, by_name[1].queue }, { "nightly", json.null })
+  lu.assertStrContains(command(url, "runs", "q"), " q ")
+  lu.assertStrContains(command(url, "why", "nightly"), "of schedule nightly is completed")
+  lu.assertEquals(of(url, "why", "q", "--json")[1].queue, "q")
+end
+
 function test_doctor_finds_what_is_wrong()
   local dir = testing.tmpdir()
   local url = url_in(dir)
@@ -222,6 +237,7 @@ function test_wrong_use_is_named()
   refuses(2, "unknown option --stat", url, "jobs", "--stat", "running")
   refuses(2, "did you mean 'running'?", url, "jobs", "--state", "runing")
   refuses(2, "expected a job's id", url, "why")
+  refuses(1, 'no job of a queue or schedule "nope"', url, "why", "nope")
   refuses(2, "the arguments are no JSON: line 1, column 2", url, "push", "q", "{")
   refuses(1, "there is no run of a job 7", url, "logs", "7")
 end

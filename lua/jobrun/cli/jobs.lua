@@ -39,7 +39,7 @@ function M.main(...)
   local lines = { { "ID", "QUEUE", "STATE", "ATTEMPT", "RUN AT", "ARGS", "ERROR" } }
   for _, row in ipairs(rows) do
     if options.json then print(json.encode(stored.job(row))) end
-    lines[#lines + 1] = { tostring(row.id), row.queue ~= "" and row.queue or "(schedule)", queue.STATES[row.state],
+    lines[#lines + 1] = { tostring(row.id), stored.whose(row), queue.STATES[row.state],
       ("%d/%d"):format(row.attempt, row.max_attempts), stored.when(row.run_at), stored.short(row.args, 40),
       stored.short(row.error, 60) }
   end

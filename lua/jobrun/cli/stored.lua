@@ -89,6 +89,24 @@ function M.id(command, text)
   return id
 end
 
+---The id of a job, or of the newest one of a queue or schedule of that name; does not return where there is none.
+---@param command string
+---@param db table
+---@param text string
+---@return integer
+function M.id_or_newest(command, db, text)
+  local id = math.tointeger(tonumber(text)) or db:call(core.query, "newest", text)[1].id
+  return id or args.give_up(1, "%s: the store has no job of a queue or schedule %s", command, check.show(text))
+end
+
+---Whose job a row is: a queue's name, or a schedule's.
+---@param row table
+---@return string
+function M.whose(row)
+  if row.queue ~= "" then return row.queue or "-" end
+  return "schedule " .. (row.sched or "-")
+end
+
 ---An instant in local time.
 ---@param ms integer?
 ---@return string
@@ -117,7 +135,8 @@ end
 ---@param row table
 ---@return table
 function M.run(row)
-  return { job = tostring(row.job), start = row.fence, attempt = row.attempt, reason = consumer.REASONS[row.reason],
+  return { job = tostring(row.job), queue = row.queue ~= "" and text_of(row.queue) or json.null,
+    schedule = text_of(row.sched), start = row.fence, attempt = row.attempt, reason = consumer.REASONS[row.reason],
     outcome = OUTCOMES[row.outcome] or "going", started_at = iso(row.started_at), ended_at = iso(row.ended_at),
     exit_code = text_of(row.exit_code), signal = text_of(row.signal), error = text_of(row.error),
     cpu_s = row.cpu_ms and row.cpu_ms / 1000 or json.null,

@@ -12,9 +12,10 @@ local stored = require "jobrun.cli.stored"
 local M = {}
 
 M.help = [[
-jobrun why ID [--store URL] [--json]
+jobrun why ID|NAME [--store URL] [--json]
 
-Why a job is in the state it is in, and each of its starts with its reason and its end.
+Why a job is in the state it is in, and each of its starts with its reason and its end. NAME: the newest one of that
+queue or schedule.
 
 Example:  jobrun why 384394900520566785 --store sqlite:state.db]]
 
@@ -62,9 +63,9 @@ end
 
 ---@param ... string
 function M.main(...)
-  local db, options, rest = stored.open("why", M.help, {}, { 1, 1, words = "a job's id" }, ...)
+  local db, options, rest = stored.open("why", M.help, {}, { 1, 1, words = "a job's id or a name" }, ...)
   if not db then return end
-  local id = stored.id("why", rest[1])
+  local id = stored.id_or_newest("why", db, rest[1])
   local job = db:call(core.query, "job", id)[1]
   if not job then args.give_up(1, "why: there is no job %d", id) end
   local runs, sentence = db:call(core.query, "runs", id, 10000), state_sentence(db, job)
