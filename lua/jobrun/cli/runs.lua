@@ -31,7 +31,8 @@ function M.main(...)
   for _, row in ipairs(rows) do
     if options.json then print(json.encode(stored.run(row))) end
     lines[#lines + 1] = { tostring(row.job), stored.whose(row), tostring(row.fence), tostring(row.attempt),
-      consumer.REASONS[row.reason], stored.when(row.started_at), stored.took(row), stored.outcome(row), stored.short(row.error, 60) }
+      consumer.REASONS[row.reason], stored.when(row.started_at), stored.took(row), stored.outcome(row),
+      stored.short(row.error, 60) }
   end
   if options.json then return end
   if #rows == 0 then return print "no runs" end
