@@ -240,6 +240,22 @@ function test_a_rate_spreads_the_starts()
   lu.assertEquals(times, { 0, 0, 5, 10, 15, 20 })
 end
 
+function test_opening_a_queue_by_name_alone_changes_nothing()
+  local store, core = require "jobrun.store", require "jobrun.core.store"
+  local function rate() return store.current():call(core.query, "queues")[1].rate_n end
+  queue.open("q", { rate = { n = 5, per = 10 } })
+  queue.close() -- and another life
+  queue.open("q"):push()
+  lu.assertEquals(rate(), 5)
+  local q = queue.open("q", { rate = { n = 6, per = 10 } }) -- after somebody has pushed to it
+  lu.assertEquals(rate(), 6)
+  lu.assertStrContains(usage_of(queue.open, "q", { concurrency = 2 }), "was opened with options already")
+  queue.close()
+  queue.open("q"):handle(function() end) -- who handles it says what holds
+  lu.assertNil(rate())
+  lu.assertEquals(q.name, "q")
+end
+
 function test_what_a_job_spawned_belongs_to_it()
   local q = queue.open "q"
   local ended

@@ -111,6 +111,10 @@ function test_jobs_and_runs_are_asked_for_by_name()
     queue.wait(queue.open("q"):handle(function() end):push(1))
     os.exit(0)]] }
   lu.assertStrContains(command(url, "jobs"), "schedule nightly")
+  local schedules = {}
+  for i, job in ipairs(of(url, "jobs", "--json")) do schedules[i] = job.schedule end
+  table.sort(schedules, function(a) return a == "nightly" end)
+  lu.assertEquals(schedules, { "nightly", json.null })
   local by_name, all = of(url, "runs", "nightly", "--json"), of(url, "runs", "--json")
   lu.assertEquals({ #by_name, #all }, { 1, 2 })
   lu.assertEquals({ by_name[1].schedule, by_name[1].queue }, { "nightly", json.null })
