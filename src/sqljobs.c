@@ -51,8 +51,6 @@ static void note_due(jr_sqlite *c, int64_t run_at) {
 
 /* ---- the jobs that wait for one ------------------------------------------------------------- */
 
-enum { MAX_DEPTH = 64 };
-
 /* Reads the rows {queue id state} from *at on, up to `end`; their ids, those of jobs that were
  * cancelled. */
 static bool next_cancelled(const jr_cells *out, size_t *at, size_t end, int64_t *id) {
@@ -67,28 +65,30 @@ static bool next_cancelled(const jr_cells *out, size_t *at, size_t end, int64_t 
   return false;
 }
 
-/* Appends a row for each job that was released or cancelled, and goes on to those that waited for a
- * cancelled one. */
-static int end_dependents(jr_verb_call *v, int64_t id, bool completed, int depth) {
+/* Appends a row for each job that one job's end released or cancelled. */
+static int end_waiting(jr_verb_call *v, int64_t id, bool completed) {
   sqlite3_stmt *s = ask(v, completed ? JR_SQL_RELEASE : JR_SQL_FAIL_DEPS, 2, id, v->now);
   char why[64];
-  size_t at = v->out->len;
   int status, len = snprintf(why, sizeof why, "job %lld, which it waits for, did not complete",
                              (long long)id);
   if (!s) return v->c->status;
-  if (depth > MAX_DEPTH)
-    return jr_sqlite_fail(v->c, JR_ELIMIT, "jobs that wait for each other, more than %d deep",
-                          MAX_DEPTH);
   if (!completed) sqlite3_bind_text(s, 3, why, len, SQLITE_TRANSIENT);
   while ((status = jr_sqlite_step(v->c, s)) == 1) {
     jr_cells_add_row(v->out);
     jr_sqlite_add_columns(s, 3, v->out);
+    if (sqlite3_column_int64(s, 2) == SCHEDULED)
+      v->c->next_due = 0; /* its time is not known here */
   }
-  size_t end = v->out->len;
-  if (status < 0 || at == end) return status;
-  for (int64_t next; status == 0 && next_cancelled(v->out, &at, end, &next);)
-    status = end_dependents(v, next, false, depth + 1);
   return status < 0 ? status : run(v, JR_SQL_DROP_DEPS, 1, id, 0);
+}
+
+/* The same, and for those that waited for a cancelled one. */
+static int end_dependents(jr_verb_call *v, int64_t id, bool completed) {
+  size_t at = v->out->len;
+  int status = end_waiting(v, id, completed);
+  for (int64_t next; status == 0 && next_cancelled(v->out, &at, v->out->len, &next);)
+    status = end_waiting(v, next, false);
+  return status;
 }
 
 /* ---- enqueue -------------------------------------------------------------------------------- */
@@ -393,7 +393,7 @@ int jr_sqljob_finish(jr_verb_call *v) {
   }
   if ((status = add_run(v, id, fence, &error, at)) < 0 || !is_ours) return status;
   if (state == SCHEDULED || state == RETRYABLE) note_due(v->c, run_at.integer);
-  return has_ended(state) ? end_dependents(v, id, state == COMPLETED, 0) : 0;
+  return has_ended(state) ? end_dependents(v, id, state == COMPLETED) : 0;
 }
 
 /* Of the rows {id queue state attempt} in the answer. Whom that cancels is not told: nobody waits
@@ -410,7 +410,7 @@ static int end_dependents_of_all(jr_verb_call *v) {
     jr_cells_next(v->out, &at, &cell);
     jr_cells_next(v->out, &at, &state);
     jr_cells_next(v->out, &at, &cell);
-    if (has_ended(state.integer)) status = end_dependents(&quiet, id.integer, false, 0);
+    if (has_ended(state.integer)) status = end_dependents(&quiet, id.integer, false);
   }
   jr_cells_fini(&ignored);
   return status;
@@ -451,7 +451,7 @@ int jr_sqljob_cancel(jr_verb_call *v) {
   sqlite3_reset(s);
   if (has_ended(state)) return 0;
   status = run(v, state == RUNNING ? JR_SQL_ASK_CANCEL : JR_SQL_CANCEL, 2, id, v->now);
-  return status < 0 || state == RUNNING ? status : end_dependents(v, id, false, 0);
+  return status < 0 || state == RUNNING ? status : end_dependents(v, id, false);
 }
 
 int jr_sqljob_retry(jr_verb_call *v) {

@@ -59,6 +59,9 @@ static int declare(jr_verb_call *v) {
   if (status < 0) return status;
   bool is_same = status == 1 && (size_t)sqlite3_column_bytes(s, 0) == hash.len &&
                  memcmp(sqlite3_column_blob(s, 0), hash.text, hash.len) == 0;
+  /* What lies more than a day ahead was written by a wrong clock. */
+  for (int i = 1; is_same && i <= 2; i++)
+    if (sqlite3_column_int64(s, i) > v->now + 86400000) is_same = false;
   jr_cells_add_integer(v->out, !is_same);
   for (int i = 1; is_same && i <= 3; i++) {
     if (sqlite3_column_type(s, i) == SQLITE_NULL)
@@ -107,17 +110,19 @@ static int tick(jr_verb_call *v) {
   jr_cells_next(v->in, &at, &name);
   jr_cells_next(v->in, &at, &tick_at);
   int status = take_tick(v, &tick_at, &id);
-  if (status < 0) return status;
-  jr_cells_add_integer(v->out, status);
-  if (status == 0) return 0;
-  sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_TICK_JOB);
-  if (!s) return v->c->status;
-  sqlite3_bind_int64(s, 1, id);
-  if (tick_at.type == JR_CELL_INTEGER) sqlite3_bind_int64(s, 2, tick_at.integer);
-  sqlite3_bind_int64(s, 3, v->c->node);
-  sqlite3_bind_text64(s, 4, name.text, name.len, SQLITE_STATIC, SQLITE_UTF8);
-  jr_sqlite_bind(s, 5, 2, (int64_t[]){v->now, jr_verb_integer(v)});
-  return jr_sqlite_finish(v->c, s);
+  sqlite3_stmt *s = status == 1 ? jr_sqlite_get(v->c, JR_SQL_TICK_JOB) : NULL;
+  if (status == 1 && !s) return v->c->status;
+  if (s) {
+    sqlite3_bind_int64(s, 1, id);
+    if (tick_at.type == JR_CELL_INTEGER) sqlite3_bind_int64(s, 2, tick_at.integer);
+    sqlite3_bind_int64(s, 3, v->c->node);
+    sqlite3_bind_text64(s, 4, name.text, name.len, SQLITE_STATIC, SQLITE_UTF8);
+    jr_sqlite_bind(s, 5, 2, (int64_t[]){v->now, jr_verb_integer(v)});
+    status = jr_sqlite_finish(v->c, s);
+    if (status == 0) status = is_there(v, id); /* or the same tick has another job */
+  }
+  if (status >= 0) jr_cells_add_integer(v->out, status);
+  return status < 0 ? status : 0;
 }
 
 static int restart(jr_verb_call *v) {

@@ -64,7 +64,7 @@
     "anchor_at = excluded.anchor_at, last_at = NULL, next_at = NULL, paused_at = NULL, seen_at = excluded.seen_at") \
   X(SEE_SCHEDULE, "UPDATE jr_schedule SET seen_at = ?2, paused_at = CASE WHEN paused_at = -1 THEN NULL ELSE paused_at END WHERE name = ?1") \
   X(SWEEP, "UPDATE jr_schedule SET paused_at = -1 WHERE seen_at < ?1 AND paused_at IS NULL RETURNING name") \
-  X(TICK, "UPDATE jr_schedule SET last_at = ?2, next_at = ?3 WHERE name = ?1 AND (last_at IS NULL OR last_at < ?2)") \
+  X(TICK, "UPDATE jr_schedule SET last_at = ?2, next_at = ?3 WHERE name = ?1 AND (last_at IS NULL OR last_at < ?2 OR last_at > ?2 + 86400000)") \
   X(TICK_JOB, "INSERT INTO jr_job(id, queue, kind, state, run_at, attempt, max_attempts, fence, owner, args, sched, tick_at, created_at, started_at, " \
     "reason) VALUES(?1, '', 'schedule', 2, coalesce(CAST(?2 AS BIGINT), ?5), 1, 1, 1, ?3, 'null', ?4, ?2, ?5, ?5, ?6) ON CONFLICT DO NOTHING") \
   X(RESTART, "UPDATE jr_job SET state = 2, owner = ?1, fence = fence + 1, attempt = attempt + 1, reason = 1, started_at = ?3, finished_at = NULL " \

@@ -240,6 +240,35 @@ function test_a_rate_spreads_the_starts()
   lu.assertEquals(times, { 0, 0, 5, 10, 15, 20 })
 end
 
+function test_what_is_pushed_by_a_task_that_is_cancelled_is_started()
+  local q = queue.open "q"
+  local ran = 0
+  q:handle(function() ran = ran + 1 end)
+  sleep(1)
+  local t = spawn(function() q:push() end):detach()
+  jobrun.yield()
+  t:cancel()
+  sleep(1)
+  lu.assertEquals(ran, 1)
+end
+
+function test_a_cancellation_that_is_cancelled_is_heard_of()
+  local q = queue.open "q"
+  local ended
+  q:handle(function()
+    local _ <close> = setmetatable({}, { __close = function() ended = true end })
+    sleep(3600)
+  end)
+  local id = q:push()
+  sleep(1)
+  local t = spawn(queue.cancel, id):detach()
+  jobrun.yield()
+  t:cancel()
+  sleep(1)
+  lu.assertTrue(ended)
+  lu.assertEquals(kind_of(queue.wait, id), "job_cancelled")
+end
+
 function test_opening_a_queue_by_name_alone_changes_nothing()
   local store, core = require "jobrun.store", require "jobrun.core.store"
   local function rate() return store.current():call(core.query, "queues")[1].rate_n end

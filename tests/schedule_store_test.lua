@@ -137,6 +137,39 @@ function test_a_run_at_the_start_is_a_row_and_not_one_of_a_paused_job()
   lu.assertEquals(lines, { "2" })
 end
 
+function test_a_clock_that_is_set_back_stops_no_interval()
+  local dir = testing.tmpdir()
+  lu.assertEquals(play(dir, "2027-01-01T12:00:00Z", [[
+    local n = 0
+    every(1).minutes.named("tick")(function() n = n + 1 end)
+    sleep(600.5)
+    require("jobrun.core.host").step(-7200 * 1000000000)
+    sleep(600)
+    print(n)
+    os.exit(0)]]), { "20" })
+end
+
+function test_a_wrong_clock_at_one_start_does_not_stop_the_next()
+  local dir = testing.tmpdir()
+  local code = [[
+    local n = 0
+    every(1).minutes.named("tick")(function() n = n + 1 end)
+    cron("* * * * *", { tz = "UTC", named = "line" }, function() n = n + 1 end)
+    sleep(600.5)
+    print(n)
+    os.exit(0)]]
+  lu.assertEquals(play(dir, "2030-01-01T12:00:00Z", code), { "20" })
+  lu.assertEquals(play(dir, "2027-01-01T12:00:00Z", code), { "20" })
+end
+
+function test_what_ended_long_ago_goes_without_a_queue_too()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", [[every(1).minutes.named("tick").times(600)(function() end)]])
+  local lines = play(dir, "2027-01-02T00:00:00Z", [[
+    print(require("jobrun.store").current():call(require("jobrun.core.store").query, "sizes")[1].jobs <= 160)]])
+  lu.assertEquals(lines, { "true" })
+end
+
 function test_a_run_by_hand_says_so()
   local dir = testing.tmpdir()
   play(dir, "2027-01-01T00:00:00Z", [[

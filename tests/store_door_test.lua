@@ -9,7 +9,7 @@ local build = assert(os.getenv "JOBRUN_BUILD")
 pcall(jobrun.http.fetch, "http://127.0.0.1:1/") -- libcurl's own descriptors, which stay
 
 local OWNER <const> = [[
-local q = queue.open("q", { concurrency = 2 })
+local q = queue.open("q", { concurrency = 2, max_global = 5 })
 q:handle(function(job)
   if job.args == "wait" then sleep(60) end
   if job.args == "fail" then error("boom", 0) end
@@ -21,9 +21,9 @@ on.start(function() print "up" io.stdout:flush() end)
 ]]
 
 -- A process that has the store of a folder; the store's URL, the socket's, the process.
-local function owner(dir)
+local function owner(dir, grace)
   local url, up = "sqlite:" .. dir .. "/store.db", false
-  local p = exec.start { build .. "/jobrun", "--grace=0", "--store=" .. url, "-e", OWNER, dir, check = false,
+  local p = exec.start { build .. "/jobrun", "--grace=" .. (grace or 0), "--store=" .. url, "-e", OWNER, dir, check = false,
     on_line = function(line) up = up or line == "up" end, on_stderr = function() end }
   testing.wait_for(function() return up end)
   return url, "unix:" .. dir .. "/store.db.d/socket", p
@@ -187,6 +187,42 @@ function test_who_waits_for_a_job_outwaits_the_process_that_runs_it()
   lu.assertEquals(waiter:wait().exit_code, 0)
   lu.assertEquals(said, { "go" })
   stop(second)
+end
+
+function test_who_waits_does_not_hold_up_the_end()
+  local dir = testing.tmpdir()
+  local _, socket, p = owner(dir, "30")
+  local waiter = exec.start { build .. "/jobrun", "--quiet", "--grace=0", "--store=" .. socket, "-e",
+    'queue.wait(queue.open("nobodys"):push())', check = false }
+  testing.wait_for(function() return command("sqlite:" .. dir .. "/store.db", "jobs") ~= "no jobs" end)
+  jobrun.sleep(0.1)
+  local begun = jobrun.monotonic()
+  p:signal "SIGTERM"
+  lu.assertEquals(p:wait().exit_code, 0)
+  lu.assertTrue(jobrun.monotonic() - begun < 10) -- of a grace of 30
+  waiter:stop()
+  waiter:wait()
+end
+
+function test_a_command_and_another_take_turns()
+  local dir = testing.tmpdir()
+  local url, _, p = owner(dir)
+  stop(p)
+  local all = {}
+  for i = 1, 10 do all[i] = function() return select(2, command(url, "push", "q", tostring(i))) end end
+  lu.assertEquals({ jobrun.all(all) }, { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 })
+  lu.assertStrContains(command(url, "doctor"), "q: 10 available")
+end
+
+function test_a_client_leaves_the_owners_limits_alone()
+  local _, socket, p = owner(testing.tmpdir())
+  local lines = script(socket, [[
+    local core, store = require "jobrun.core.store", require "jobrun.store"
+    queue.open("q", { concurrency = 3 })
+    for _, row in ipairs(store.current():call(core.query, "queues")) do print(row.name, row.max_global) end
+    os.exit(0)]])
+  lu.assertEquals(lines, { "q\t5" })
+  stop(p)
 end
 
 function test_a_path_that_is_too_long_for_a_socket_is_told()

@@ -327,6 +327,44 @@ function tests.an_end_that_is_told_twice_is_one(db)
   lu.assertEquals({ db:get(after).state, db:get(after).fence }, { RUNNING, again.fence })
 end
 
+function tests.a_long_chain_is_cancelled_to_its_end(db)
+  local first = db:add { max_attempts = 1 }
+  local last = first
+  for _ = 1, 200 do last = db:add { needs = { last } } end
+  local state, rows = db:stop(db:take()[1], DISCARDED)
+  lu.assertEquals({ state, #rows }, { DISCARDED, 200 })
+  lu.assertEquals(db:get(last).state, CANCELLED)
+end
+
+function tests.what_is_released_before_its_time_is_promoted_then(db)
+  local first = db:add()
+  local later = db:add { needs = { first }, run_at = now_ms() + 5000 }
+  db:promote()
+  db:stop(db:take()[1], COMPLETED)
+  lu.assertEquals(db:get(later).state, 0)
+  jobrun.sleep(5)
+  db:promote()
+  lu.assertEquals(db:get(later).state, AVAILABLE)
+end
+
+function tests.what_nobody_waits_for_any_more_is_pruned(db)
+  local first = db:add()
+  local other = db:add { needs = { first } }
+  db:cancel(other)
+  db:stop(db:take()[1], COMPLETED)
+  jobrun.sleep(1)
+  lu.assertEquals(db:prune(now_ms(), now_ms(), 100), 2)
+end
+
+function tests.a_clock_that_was_years_ahead_does_not_stop_a_schedule(db)
+  declare(db, "nightly")
+  local year = 365 * 86400000
+  lu.assertEquals(db:tick("nightly", now_ms() + year, nil, db.core:id(), 0), 1)
+  lu.assertEquals(db:tick("nightly", now_ms(), nil, db.core:id(), 0), 1)
+  lu.assertEquals(db:tick("nightly", now_ms() + year, nil, db.core:id(), 0), 0) -- it has a job
+  lu.assertEquals({ declare(db, "nightly") }, { 1 })
+end
+
 function tests.a_schedule_that_is_held_stays_so(db)
   local declared = function() return select(4, declare(db, "nightly")) end
   declared()

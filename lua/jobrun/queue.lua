@@ -127,6 +127,20 @@ local function after_cancel(id, state, rows)
   consumer.tell_others(rows)
 end
 
+-- Does a verb. Where the task is cancelled meanwhile it is done all the same: then `after` is too, once it is on disk.
+local function perform(after, verb, ...)
+  local db = store.current()
+  local results = table.pack(pcall(db.call, db, verb, ...))
+  if results[1] then return table.unpack(results, 2, results.n) end
+  if err.is(results[2], "cancelled") and not store.is_client() then
+    task.shield(function()
+      db:call(core.query, "meta") -- comes after it
+      after()
+    end)
+  end
+  error(results[2], 0)
+end
+
 -- ---- queues --------------------------------------------------------------------------------------
 
 ---The queue of that name. concurrency: how many jobs this process runs at a time (1); max_global: how many run at a time
@@ -146,7 +160,12 @@ function M.open(name, options)
   end
   local queue = known or setmetatable({ name = name }, Queue)
   queue.concurrency, queue.is_set = o.concurrency, options ~= nil
-  if options and not host.is_looking() then store.current():call(core.limit, name, o.max_global, rate.n, ms(rate.per)) end
+  if options and not host.is_looking() then
+    local db = store.current()
+    if o.max_global or o.rate or not store.is_client() then -- else it is the owner's matter
+      db:call(core.limit, name, o.max_global, rate.n, ms(rate.per))
+    end
+  end
   queues[name] = queue
   return queue
 end
@@ -179,8 +198,12 @@ function Queue:push(args, options)
   local text = args == nil and "null" or json.encode(args)
   local db = store.current()
   local id, is_new, state, due
+  local function ring()
+    consumer.ring(self.name)
+    timer.note()
+  end
   if options == nil then
-    id, is_new, state = db:call(core.enqueue, db:id(), self.name, "job", 0, nil, consumer.default_retry.n, nil, text, "{}",
+    id, is_new, state = perform(ring, core.enqueue, db:id(), self.name, "job", 0, nil, consumer.default_retry.n, nil, text, "{}",
       nil, nil)
   else
     local o = check.options("push", options, PUSH_OPTIONS)
@@ -189,7 +212,7 @@ function Queue:push(args, options)
     if o.unique_for and not o.unique then check.fail "push: unique_for needs unique" end
     local key = o.unique and ("%d:%s:%s"):format(#self.name, self.name, o.unique)
     local until_ms = o.unique_for and math.floor((task.now() + o.unique_for) * 1000)
-    id, is_new, state = db:call(core.enqueue, db:id(), self.name, "job", o.priority, due,
+    id, is_new, state = perform(ring, core.enqueue, db:id(), self.name, "job", o.priority, due,
       (policy or consumer.default_retry).n, ms(o.timeout), text, opts_of(policy, o), key, until_ms,
       table.unpack(needs_of(o.after)))
   end
@@ -257,8 +280,8 @@ local function await_end_there(id, left)
   until left() == 0
 end
 
--- How a job ended, that is waited for at most until `give_up`; nil: it has not.
-local function await_end(id, give_up)
+-- How a job ended, that is waited for at most until `give_up`; nil: it has not. A guest's wait ends with the script's.
+local function await_end(id, give_up, is_guest)
   local function left() return give_up and math.max(give_up - task.monotonic(), 0) end
   if store.is_client() then return await_end_there(id, left) end
   local place <close> = waiters.enter(id)
@@ -269,7 +292,7 @@ local function await_end(id, give_up)
       if not row then check.fail("queue.wait: there is no job %d", id) end
     end
     if row and consumer.has_ended(row.state) then return row end
-    if not place:wait(left()) then return nil end
+    if not place:wait(left()) or is_guest and consumer.is_stopping then return nil end
   end
 end
 
@@ -290,7 +313,13 @@ end
 ---@return string?
 function M.cancel(id)
   id = check_id("queue.cancel", id)
-  local state, rows = store.current():call(core.cancel, id)
+  local state, rows = perform(function()
+    if store.current():call(core.cancel, id) == 2 then
+      consumer.cancel(id)
+    else
+      waiters.wake(id)
+    end
+  end, core.cancel, id)
   after_cancel(id, state, rows)
   return STATES[state]
 end
@@ -346,12 +375,12 @@ function M.perform(verb, values)
   return results
 end
 
----How a job ended, waited for at most so long; nil: it has not. (suspends)
+---How a job ended, waited for at most so long on another process's behalf; nil: it has not. (suspends)
 ---@param id integer
 ---@param most number seconds
 ---@return table?
 function M.ended(id, most)
-  return await_end(id, task.monotonic() + most)
+  return await_end(id, task.monotonic() + (consumer.is_stopping and 0 or most), true)
 end
 
 ---The script ends: claims no more.

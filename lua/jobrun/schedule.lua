@@ -17,6 +17,7 @@ local runs = require "jobrun.queue.runs"
 local store = require "jobrun.store"
 local sync = require "jobrun.sync"
 local task = require "jobrun.task"
+local timer = require "jobrun.queue.timer"
 
 local M = {}
 
@@ -31,7 +32,7 @@ local declared, started = {}, false -- name → {job=, said=…}; has the script
 -- ---- runs --------------------------------------------------------------------------------------
 
 -- The record of a run; nil where its due time was had already, or may not be tried again.
-local function begin(kept, run)
+local function begin(kept, run, own_task)
   local record = kept.runs[run.id]
   if run.attempt > 1 and record then
     record.fence, record.reason_code = store.current():call(core.restart, record.id), AFTER_ERROR
@@ -40,14 +41,19 @@ local function begin(kept, run)
     local id = store.current():id()
     local tick_at, reason = math.floor(run.due * 1000 + 0.5), FIRST
     if run.by_hand then tick_at, reason = nil, BY_HAND end
-    if store.insist(core.tick, run.job.name, tick_at, nil, id, reason) == 0 then return nil end
+    local name = run.job.name
+    if store.insist(core.tick, name, tick_at, nil, id, reason) == 0 then
+      -- Intervals go by the steady clock, and never come to a time twice: the wall clock was set back.
+      if kept.zone then return nil end
+      store.insist(core.tick, name, nil, nil, id, reason)
+    end
     record = { id = id, fence = 1, reason_code = reason }
     kept.runs[run.id] = record
     kept.runs[run.id - MOST_KNOWN] = nil
   end
   -- each start is one of its own for what it says and uses
   record = { id = record.id, fence = record.fence, reason_code = record.reason_code, attempt = run.attempt,
-    started_ms = math.floor(task.now() * 1000), task = task.current() }
+    started_ms = math.floor(task.now() * 1000), task = own_task }
   kept.runs[run.id] = record
   return record
 end
@@ -60,7 +66,7 @@ local function finish(record, ok, e)
 end
 
 local function keep(kept, fn, run, ...)
-  local record = begin(kept, run)
+  local record = task.shield(begin, kept, run, task.current()) -- or a cancelled one would stay begun
   if not record then
     log.warn("job %q: the run due at %s was had already: skipped", run.job.name, os.date("!%Y-%m-%dT%H:%M:%SZ", run.due // 1))
     return
@@ -69,6 +75,7 @@ local function keep(kept, fn, run, ...)
   local results = table.pack(pcall(fn, ...))
   runs.leave(record)
   finish(record, results[1], results[2])
+  timer.prune()
   if results[1] then return table.unpack(results, 2, results.n) end
   error(results[2], 0)
 end
@@ -125,6 +132,7 @@ end
 -- Tells the store what is declared; the job goes on where it was.
 local function adopt(name, kept)
   local _, zone = jobs.zone(kept.job)
+  kept.zone = zone
   local spec = kept.spec(zone)
   local is_new, anchor, last, paused = store.current():call(core.declare, name, spec, zone or "UTC", spec, kept.catchup, nil, 0)
   kept.is_stored = true

@@ -19,6 +19,7 @@ local M = {}
 -- url: what it was opened with; core: the open one; is_explicit: it was asked for by name
 local state = { mutex = sync.mutex() }
 
+local PATIENCE_S <const> = 2 -- for a store that another process has
 local ORPHANS_S <const> = 15 -- how long children of a killed process have: the warden's grace and some
 
 ---@class jobrun.StoreUrl
@@ -105,6 +106,17 @@ end
 
 -- ---- opening -------------------------------------------------------------------------------------
 
+-- A command may have it for a moment; a script that has it is not waited for.
+local function open_file(parsed)
+  local give_up = task.monotonic() + PATIENCE_S
+  while true do
+    local ok, store = pcall(core.open, parsed.path, parsed.may_lose_last, false)
+    if ok then return store end
+    if not err.is(store, "busy") or fs.exists(parsed.path .. ".d/socket") or task.monotonic() > give_up then error(store, 0) end
+    task.sleep(0.02)
+  end
+end
+
 local function open(url)
   local parsed = M.parse(url)
   local store
@@ -112,7 +124,7 @@ local function open(url)
   if parsed.socket then
     store = require("jobrun.store.client").open(parsed.socket)
   else
-    store = core.open(parsed.path, parsed.may_lose_last, false)
+    store = open_file(parsed)
     rescue(store)
   end
   state.has_failed = false

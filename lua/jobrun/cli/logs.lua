@@ -73,7 +73,7 @@ end
 local function newest_run(db, id, path)
   local run = db:call(core.query, "runs", id, 1)[1]
   if not run then args.give_up(1, "logs: there is no run of a job %d", id) end
-  return run, run.log_path or runlog.path(path, id, run.fence, run.started_at)
+  return run, runlog.path(path, id, run.fence, run.started_at)
 end
 
 -- What a file has behind an offset, to the end of its last whole line.

@@ -37,6 +37,10 @@ local function push_to_running(at, queue, args, delay, priority)
     priority = priority })
 end
 
+local function check_name(name)
+  if name == "" then check.fail "push: expected a queue's name, got \"\"" end
+end
+
 local function push_to_file(db, queue, args, delay, priority)
   local due = delay > 0 and math.floor((task.now() + delay) * 1000) or nil
   local id = db:call(core.enqueue, db:id(), queue, "job", priority, due, consumer.default_retry.n, nil, json.encode(args),
@@ -50,6 +54,7 @@ end
 function M.main(...)
   local db, at, options, rest = stored.reach("push", M.help, SPEC, COUNT, ...)
   if not options then return end
+  check_name(rest[1])
   local job
   if db then
     job = push_to_file(db, rest[1], read(options, rest))

@@ -13,10 +13,13 @@ local queue = require "jobrun.queue"
 local remote = require "jobrun.cli.remote"
 local rules = require "jobrun.core.rule"
 local store = require "jobrun.store"
+local task = require "jobrun.task"
 
 store.keep_closed()
 
 local M = {}
+
+local PATIENCE_S <const> = 5
 
 local OUTCOMES = { "ok", "error", "timeout", "cancelled", "lost", "stale", "released" }
 
@@ -74,10 +77,15 @@ function M.reach(command, help, spec, count, ...)
   local options, rest = args.of(command, help, spec, count, ...)
   if not options then return end
   local path = path_of(command, options)
-  local ok, db = pcall(core.open, path, false, false)
-  if ok then return db, nil, options, rest end
-  if err.is(db, "busy") then return nil, remote.at("unix:" .. path .. ".d/socket"), options, rest end
-  args.give_up(1, "%s", err.is(db) and db.message or tostring(db))
+  local socket, give_up = path .. ".d/socket", task.monotonic() + PATIENCE_S
+  while true do
+    local ok, db = pcall(core.open, path, false, false)
+    if ok then return db, nil, options, rest end
+    if not err.is(db, "busy") then args.give_up(1, "%s", err.is(db) and db.message or tostring(db)) end
+    if remote.answers(socket) then return nil, remote.at("unix:" .. socket), options, rest end
+    if task.monotonic() > give_up then args.give_up(1, "%s", db.message) end
+    task.sleep(0.02) -- another command has it for a moment, or a script begins
+  end
 end
 
 ---@param command string
@@ -176,7 +184,8 @@ function M.change(db, verb, text, word)
   local state = db:call(core[verb], id)
   if not state then args.give_up(1, "%s: there is no job %d", verb, id) end
   local now = db:call(core.query, "job", id)[1]
-  local line = state == now.state and ("%d: is %s, left as it is"):format(id, queue.STATES[state])
+  local is_asked = verb == "cancel" and state == 2 -- whoever opens the store next ends it
+  local line = is_asked and ("%d: its process is gone, it starts no more"):format(id) or state == now.state and ("%d: is %s, left as it is"):format(id, queue.STATES[state])
     or ("%d: %s (it was %s)"):format(id, word, queue.STATES[state])
   return M.job(now), line
 end

@@ -114,6 +114,7 @@ local function after_finish(run, when, result, text, state, rows)
   if state == AVAILABLE and not M.is_stopping then M.ring(run.queue) end
   if has_ended(state) then waiters.wake(run.id, { state = state, result = result, error = text, queue = run.queue }) end
   tell_others(rows)
+  M.ring(run.queue) -- there may be a place of max_global now
 end
 
 local function conclude(run, e, state, when, given_back, result, outcome, next_reason)
@@ -200,7 +201,15 @@ local function sort(rows)
   end
 end
 
+-- What was claimed while the stop came has not begun: it is given back.
+local function give_back(name, rows)
+  for _, row in ipairs(rows) do
+    conclude(run_of(name, row), nil, AVAILABLE, nil, 1, nil, RELEASED, AFTER_RELEASE)
+  end
+end
+
 function Consumer:start_all(rows)
+  if M.is_stopping then return task.shield(give_back, self.name, rows) end
   sort(rows)
   self.running = self.running + #rows
   for _, row in ipairs(rows) do
@@ -213,7 +222,7 @@ end
 function Consumer:claim()
   self.rung = false
   local free = math.min(self.concurrency - self.running, MOST_PLACES)
-  local ok, wait_until, rows = pcall(store.current().call, store.current(), core.claim, self.name, free)
+  local ok, wait_until, rows = pcall(task.shield, store.current().call, store.current(), core.claim, self.name, free)
   if not ok then
     if not store.may_pass(wait_until) then store.give_up(wait_until) end
     log.error("%s; claiming again in 1 s", tostring(wait_until))
@@ -273,6 +282,7 @@ end
 function M.stop()
   M.is_stopping = true
   timer.stop()
+  waiters.stir()
   for _, consumer in pairs(consumers) do
     consumer.ends = true
     consumer:ring()

@@ -24,8 +24,9 @@ end
 local PRUNE_EVERY <const>, AT_A_TIME <const> = 3600, 1000
 local COMPLETED_MS <const>, FAILED_MS <const> = 86400000, 14 * 86400000
 
--- What ended long ago goes: completed jobs after a day, others after two weeks, and of a schedule all but the last 100.
-local function prune()
+---What ended long ago goes, looked for once an hour: completed jobs after a day, others after two weeks, and of a schedule
+---all but the last 100. (suspends)
+function M.prune()
   if task.monotonic() < (state.prune_at or 0) then return end
   state.prune_at = task.monotonic() + PRUNE_EVERY
   local now = math.floor(task.now() * 1000)
@@ -46,7 +47,7 @@ local function run(ring)
   while not state.ends do
     state.is_told = false
     local due = promote(ring)
-    prune()
+    M.prune()
     if not state.ends then sleep(due) end
   end
   state.task, state.prune_at = nil, nil

@@ -67,6 +67,11 @@ function M.wake(id, row)
   place.queue:wake(math.maxinteger)
 end
 
+---Has everybody look again.
+function M.stir()
+  for _, place in pairs(waiting) do place.queue:wake(math.maxinteger) end
+end
+
 ---Forgets what it knows: the store was closed.
 function M.forget()
   open, open_count = {}, 0

@@ -36,7 +36,8 @@ local function ask(self, word, body)
   for attempt = 1, ATTEMPTS do
     local ok, r = pcall(fetch, { url = "http://localhost/api/store/" .. word, method = "POST", socket = self.socket,
       headers = { ["content-type"] = "application/json" }, body = body, timeout = WAIT_S + 10 })
-    if ok then return r end
+    if ok and r.status ~= 503 then return r end
+    if ok then r = err.new { kind = "closed", message = "it is stopping" } end
     if not err.is(r) or err.is(r, "cancelled") or err.is(r, "not_found") then error(r, 0) end
     if attempt == ATTEMPTS then
       local why = r.message:gsub("^http%.fetch [^ ]*: ", "")
