@@ -203,8 +203,8 @@ function Queue:push(args, options)
     timer.note()
   end
   if options == nil then
-    id, is_new, state = perform(ring, core.enqueue, db:id(), self.name, "job", 0, nil, consumer.default_retry.n, nil, text, "{}",
-      nil, nil)
+    id, is_new, state = perform(ring, core.enqueue, db:id(), self.name, "job", 0, nil, consumer.default_retry.n, nil, text,
+      "{}", nil, nil)
   else
     local o = check.options("push", options, PUSH_OPTIONS)
     local policy = retry.check("push", o.retry)

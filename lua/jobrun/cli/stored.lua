@@ -184,9 +184,14 @@ function M.change(db, verb, text, word)
   local state = db:call(core[verb], id)
   if not state then args.give_up(1, "%s: there is no job %d", verb, id) end
   local now = db:call(core.query, "job", id)[1]
-  local is_asked = verb == "cancel" and state == 2 -- whoever opens the store next ends it
-  local line = is_asked and ("%d: its process is gone, it starts no more"):format(id) or state == now.state and ("%d: is %s, left as it is"):format(id, queue.STATES[state])
-    or ("%d: %s (it was %s)"):format(id, word, queue.STATES[state])
+  local line
+  if verb == "cancel" and state == 2 then -- whoever opens the store next ends it
+    line = ("%d: its process is gone, it starts no more"):format(id)
+  elseif state == now.state then
+    line = ("%d: is %s, left as it is"):format(id, queue.STATES[state])
+  else
+    line = ("%d: %s (it was %s)"):format(id, word, queue.STATES[state])
+  end
   return M.job(now), line
 end
 
