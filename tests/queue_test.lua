@@ -269,6 +269,20 @@ function test_a_cancellation_that_is_cancelled_is_heard_of()
   lu.assertEquals(kind_of(queue.wait, id), "job_cancelled")
 end
 
+function test_a_place_of_all_goes_to_the_next_one()
+  local q = queue.open("q", { concurrency = 3, max_global = 1 })
+  local going, most, ids = 0, 0, {}
+  q:handle(function()
+    going = going + 1
+    most = math.max(most, going)
+    sleep(1)
+    going = going - 1
+  end)
+  for i = 1, 5 do ids[i] = q:push() end
+  for _, id in ipairs(ids) do queue.wait(id, 60) end
+  lu.assertEquals(most, 1)
+end
+
 function test_opening_a_queue_by_name_alone_changes_nothing()
   local store, core = require "jobrun.store", require "jobrun.core.store"
   local function rate() return store.current():call(core.query, "queues")[1].rate_n end

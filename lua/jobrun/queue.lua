@@ -159,7 +159,7 @@ function M.open(name, options)
     check.fail("queue.open: the queue %s was opened with options already", check.show(name))
   end
   local queue = known or setmetatable({ name = name }, Queue)
-  queue.concurrency, queue.is_set = o.concurrency, options ~= nil
+  queue.concurrency, queue.shares, queue.is_set = o.concurrency, o.max_global ~= nil, options ~= nil
   if options and not host.is_looking() then
     local db = store.current()
     if o.max_global or o.rate or not store.is_client() then -- else it is the owner's matter
@@ -182,7 +182,7 @@ function Queue:handle(fn)
   if store.is_client() then
     check.fail("queue:handle: the store is another process's, which handles the jobs: %s", check.show(db.socket))
   end
-  consumer.start(self.name, self.concurrency, fn)
+  consumer.start(self.name, self.concurrency, self.shares, fn)
   if not self.is_set then db:call(core.limit, self.name, nil, nil, nil) end -- what it had in an earlier life
   return self
 end

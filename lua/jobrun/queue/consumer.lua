@@ -114,7 +114,8 @@ local function after_finish(run, when, result, text, state, rows)
   if state == AVAILABLE and not M.is_stopping then M.ring(run.queue) end
   if has_ended(state) then waiters.wake(run.id, { state = state, result = result, error = text, queue = run.queue }) end
   tell_others(rows)
-  M.ring(run.queue) -- there may be a place of max_global now
+  local consumer = consumers[run.queue]
+  if consumer and consumer.shares then consumer:ring() end -- there may be a place now
 end
 
 local function conclude(run, e, state, when, given_back, result, outcome, next_reason)
@@ -252,11 +253,12 @@ end
 ---Starts it, in a task of its own that outlives the caller's.
 ---@param name string
 ---@param concurrency integer
+---@param shares boolean its places are counted in the store: max_global
 ---@param handler fun(run: jobrun.QueuedRun): any
-function M.start(name, concurrency, handler)
+function M.start(name, concurrency, shares, handler)
   if consumers[name] then check.fail("queue:handle: the queue %s has a handler already", check.show(name)) end
-  local consumer = setmetatable({ name = name, concurrency = concurrency, handler = handler, running = 0, rung = true,
-    queue = sync.queue() }, Consumer)
+  local consumer = setmetatable({ name = name, concurrency = concurrency, shares = shares, handler = handler, running = 0,
+    rung = true, queue = sync.queue() }, Consumer)
   consumers[name] = consumer
   timer.start(M.ring)
   consumer.task = task.spawn(consumer.run, consumer):detach()
