@@ -328,7 +328,7 @@ end
 ---@param id integer
 ---@return string?
 function M.retry(id)
-  local state, queue = store.current():call(core.retry, check_id("queue.retry", id))
+  local state, queue = perform(consumer.ring_all, core.retry, check_id("queue.retry", id))
   if not state then return nil end
   consumer.ring(queue)
   return STATES[state]
@@ -344,7 +344,7 @@ end
 ---@param name string
 function M.resume(name)
   check_name("queue.resume", name)
-  store.current():call(core.pause, name, nil)
+  perform(consumer.ring_all, core.pause, name, nil)
   consumer.ring(name)
 end
 

@@ -271,6 +271,11 @@ function M.ring(name)
   if consumer then consumer:ring() end
 end
 
+---Something may be claimed somewhere.
+function M.ring_all()
+  for _, consumer in pairs(consumers) do consumer:ring() end
+end
+
 ---Cancels a run of this process.
 ---@param id integer
 function M.cancel(id)
