@@ -31,9 +31,13 @@ q:handle(function(job)
   return "encoded"
 end)
 
+-- A job that was given up, as its process was killed too often or the file is broken, gets all its attempts again when the
+-- script starts or the file is written anew.
 local function push(name)
   if name:find "^%." then return end
-  q:push({ name = name }, { unique = name, unique_for = "52w", retry = { n = 5, backoff = "1s" } })
+  if not utf8.len(name) then return log.warn("%q is left out: its name is no UTF-8, rename it", name) end
+  local id = q:push({ name = name }, { unique = name, unique_for = "52w", retry = { n = 5, backoff = "1s" } })
+  if queue.get(id).state == "discarded" then queue.retry(id) end
 end
 
 local function push_all()

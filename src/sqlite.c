@@ -5,8 +5,9 @@
  * by the one writer: SQLite up to 3.51.2 may damage a file when two connections write and
  * checkpoint at once. mmap_size=0: an I/O error is a status then, and no SIGBUS.
  *
- * The lock is an OFD lock on PATH.d/lock: it goes with the process, however that ends. Children
- * do not have it (close on exec), nor has the warden, which closes all it was born with.
+ * The lock is an OFD lock on PATH.d/lock, which says whose it is, and one on the file itself, which
+ * may have other names (symbolic links). They go with the process, however that ends. Children do
+ * not have them (close on exec), nor has the warden, which closes all it was born with.
  *
  * SPDX-License-Identifier: MIT */
 #include "sqlite.h"
@@ -28,6 +29,7 @@
 #include "status.h"
 
 #define SCHEMA_VERSION 1
+#define LOCK_BYTE      (INT64_C(1) << 40)
 
 static const char *const texts[] = {
 #define X(name, text) text,
@@ -204,6 +206,25 @@ static int take_lock(jr_sqlite *c) {
   return 0;
 }
 
+/* The file by whatever name. The byte is far beyond those that SQLite locks. The descriptor stays
+ * open until SQLite has closed the file: closing it would drop SQLite's own locks (fcntl(2)). */
+static int lock_file(jr_sqlite *c) {
+  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_BYTE, .l_len = 1};
+  struct stat st;
+  c->file_fd = open(c->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (c->file_fd < 0 || fstat(c->file_fd, &st) < 0) return 0; /* SQLite says what is wrong */
+  if (fcntl(c->file_fd, F_OFD_SETLK, &lock) < 0)
+    return jr_sqlite_fail(c, UV_EBUSY,
+                          "the store '%s' is open in a process by another name (a symbolic link?), "
+                          "and one at a time may write it. Use that name, or end it",
+                          c->path);
+  if (st.st_nlink < 2) return 0;
+  return jr_sqlite_fail(c, JR_EUSAGE,
+                        "the store '%s' has a second name (a hard link), and what one of them was "
+                        "told would be lost to the other: remove one",
+                        c->path);
+}
+
 /* Locks and shared memory do not work on these, or not always. */
 static int refuse_network(jr_sqlite *c) {
   char folder[sizeof c->path];
@@ -360,7 +381,7 @@ static int open_db(jr_sqlite *c, const jr_store_opts *opts) {
 
 int jr_sqlite_open(jr_sqlite *c, const jr_store_opts *opts) {
   int status = 0;
-  *c = (jr_sqlite){.lock_fd = -1};
+  *c = (jr_sqlite){.lock_fd = -1, .file_fd = -1};
   if (strlen(opts->path) >= sizeof c->path)
     return jr_sqlite_fail(c, UV_ENAMETOOLONG, "the store's path is longer than %zu bytes",
                           sizeof c->path - 1);
@@ -368,6 +389,7 @@ int jr_sqlite_open(jr_sqlite *c, const jr_store_opts *opts) {
   if (!is_memory(c)) status = refuse_network(c);
   if (status == 0 && !is_memory(c)) status = refuse_others(c);
   if (status == 0 && !is_memory(c) && !opts->is_reader) status = take_lock(c);
+  if (status == 0 && !is_memory(c) && !opts->is_reader) status = lock_file(c);
   if (status == 0) status = open_db(c, opts);
   if (status < 0) jr_sqlite_close(c);
   return status;
@@ -378,8 +400,9 @@ void jr_sqlite_close(jr_sqlite *c) {
   memset(c->statements, 0, sizeof c->statements);
   sqlite3_close(c->db);
   c->db = NULL;
+  if (c->file_fd >= 0) close(c->file_fd);
   if (c->lock_fd >= 0) close(c->lock_fd);
-  c->lock_fd = -1;
+  c->file_fd = c->lock_fd = -1;
 }
 
 void jr_sqlite_checkpoint(jr_sqlite *c, bool whole) {

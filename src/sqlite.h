@@ -23,6 +23,7 @@ typedef struct jr_sqlite {
   sqlite3 *db;
   sqlite3_stmt *statements[JR_SQL_COUNT];
   int lock_fd;      /* -1: none */
+  int file_fd;      /* the file itself, with a lock on it; -1: none */
   int64_t node;     /* this process's row in jr_node; 0: a reader */
   int64_t last_id;  /* the largest the store has seen, as of the opening */
   int64_t next_due; /* no job that waits is due before it */

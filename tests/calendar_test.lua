@@ -58,6 +58,15 @@ for name, case in pairs(CHANGES) do
   end
 end
 
+function test_instants_beyond_our_clocks_are_refused()
+  for _, word in ipairs { 'once("9999-12-31", "UTC", print)', 'every(1).day.till("2262-05-01")(print)',
+    'every(1).day.from("9999-01-01")(print)' } do
+    local ok, e = pcall(load("local every, once = require('jobrun').every, require('jobrun').once " .. word))
+    lu.assertFalse(ok)
+    lu.assertStrContains(tostring(e), "expected a time between 1970 and 2262")
+  end
+end
+
 function test_at_jobs_are_fixed_times()
   local function declare(fn) return every().day.at("02:30", "Europe/Berlin")(fn) end
   lu.assertEquals(due_times(3, "2025-03-29T12:00:00Z", declare), "03-30 01:00, 03-31 00:30, 04-01 00:30")

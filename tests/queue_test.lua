@@ -283,6 +283,16 @@ function test_a_place_of_all_goes_to_the_next_one()
   lu.assertEquals(most, 1)
 end
 
+function test_a_time_that_no_clock_of_ours_reaches_is_refused()
+  local q = queue.open "q"
+  for _, at in ipairs { "9999-12-31", "2262-05-01", 1e12, math.huge, -1, 0 / 0 } do
+    lu.assertStrContains(usage_of(q.push, q, 1, { at = at }), "expected a time between 1970 and 2262")
+  end
+  lu.assertStrContains(usage_of(q.push, q, 1, { delay = 9.1e9 }), "expected a time between 1970 and 2262")
+  lu.assertEquals(queue.get(q:push(1, { at = "2261-12-31" })).state, "scheduled")
+  lu.assertStrContains(usage_of(q.push, { 1 }), "q:push(args)")
+end
+
 function test_opening_a_queue_by_name_alone_changes_nothing()
   local store, core = require "jobrun.store", require "jobrun.core.store"
   local function rate() return store.current():call(core.query, "queues")[1].rate_n end

@@ -187,6 +187,7 @@ function test_an_encode_queue_that_is_killed_loses_and_doubles_no_file()
   local function count()
     return fs.exists(to) and #fs.list(to) or 0
   end
+  fs.copy(helper.clip "clip.mp4", from .. "/caf\xe9.mp4") -- is left out, and in nobody's way
   for i = 1, 3 do
     fs.copy(helper.clip "clip.mp4", ("%s/%d.mp4"):format(from, 2 * i - 1))
     local h = start()
@@ -204,6 +205,21 @@ function test_an_encode_queue_that_is_killed_loses_and_doubles_no_file()
   lu.assertEquals(helper.entries(to), names)
   for name, times in pairs(encoded) do lu.assertEquals(times, 1, name) end
   for name in names:gmatch "%S+" do lu.assertTrue(jobrun.probe(to .. "/" .. name).duration > 0) end
+end
+
+-- As if five processes had been killed while they encoded it.
+function test_an_encode_queue_takes_up_again_what_was_killed_too_often()
+  local dir = testing.tmpdir()
+  local from, to, url = dir .. "/in", dir .. "/out", "sqlite:" .. dir .. "/queue.db"
+  fs.mkdir(from)
+  fs.copy(helper.clip "clip.mp4", from .. "/1.mp4")
+  exec { program, "--quiet", "--store=" .. url, "-e", [[
+    local q = queue.open("encode"):handle(function() os.execute("kill -9 $PPID") sleep(9) end)
+    q:push({ name = "1.mp4" }, { unique = "1.mp4", unique_for = "52w", retry = 1 })]], check = false }
+  local h = exec.start { program, "--quiet", "scripts/encode_queue.lua", from, to, dir .. "/queue.db", check = false }
+  testing.wait_for(function() return helper.entries(to) == "1.mp4.mp4" end, 20)
+  h:signal "SIGTERM"
+  lu.assertEquals(h:wait().exit_code, 0)
 end
 
 function test_an_hls_ladder()

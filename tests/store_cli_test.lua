@@ -123,6 +123,23 @@ function test_jobs_and_runs_are_asked_for_by_name()
   lu.assertEquals(of(url, "why", "q", "--json")[1].queue, "q")
 end
 
+function test_asking_another_script_opens_no_store()
+  local dir = testing.tmpdir()
+  local r = jobrun.exec { build .. "/jobrun", "status", "-s", dir .. "/none.sock", check = false,
+    env = { JOBRUN_STORE = "sqlite:" .. dir .. "/store.db" } }
+  lu.assertEquals(r.exit_code, 1)
+  lu.assertEquals(jobrun.fs.list(dir), {})
+end
+
+function test_a_job_that_was_killed_too_often_is_named()
+  local url = url_in(testing.tmpdir())
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    queue.open("q"):handle(function() os.execute("kill -9 $PPID") sleep(9) end):push(1, { retry = 1 })]], check = false }
+  local r = jobrun.exec { build .. "/jobrun", "--store=" .. url, "-e", "queue.stats() os.exit(0)" }
+  local id = of(url, "jobs", "--json")[1].id
+  lu.assertStrContains(r.stderr, ("q: job %s was started for the last time (attempt 1)"):format(id))
+end
+
 function test_doctor_finds_what_is_wrong()
   local dir = testing.tmpdir()
   local url = url_in(dir)
@@ -243,6 +260,9 @@ function test_wrong_use_is_named()
   refuses(2, "expected a job's id", url, "why")
   refuses(1, 'no job of a queue or schedule "nope"', url, "why", "nope")
   refuses(2, "the arguments are no JSON: line 1, column 2", url, "push", "q", "{")
+  for _, name in ipairs { "", "caf\xe9", ("x"):rep(201) } do
+    refuses(2, "push: expected a queue's name, of 1 to 200 bytes of UTF-8", url, "push", name)
+  end
   refuses(1, "there is no run of a job 7", url, "logs", "7")
 end
 

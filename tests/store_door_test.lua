@@ -13,6 +13,7 @@ local q = queue.open("q", { concurrency = 2, max_global = 5 })
 q:handle(function(job)
   if job.args == "wait" then sleep(60) end
   if job.args == "fail" then error("boom", 0) end
+  if job.args == "large" then return ("x"):rep(17000000) end
   while job.args == "go" and not fs.exists(arg[1] .. "/go") do sleep(0.01) end
   return job.args
 end)
@@ -222,6 +223,16 @@ function test_a_client_leaves_the_owners_limits_alone()
     for _, row in ipairs(store.current():call(core.query, "queues")) do print(row.name, row.max_global) end
     os.exit(0)]])
   lu.assertEquals(lines, { "q\t5" })
+  stop(p)
+end
+
+function test_a_result_that_is_too_large_for_the_socket_is_an_error()
+  local _, socket, p = owner(testing.tmpdir())
+  local lines = script(socket, [[
+    local ok, e = pcall(queue.wait, queue.open("q"):push("large"))
+    print(ok, e.kind, e.message:match "max_body")
+    os.exit(0)]])
+  lu.assertEquals(lines, { "false\tlimit\tmax_body" })
   stop(p)
 end
 

@@ -484,6 +484,21 @@ function test_what_is_no_store_is_refused_and_left_alone()
   open(dir .. "/empty.db").core:close()
 end
 
+function test_a_second_name_of_a_store_is_no_second_store()
+  local dir = testing.tmpdir()
+  local path = dir .. "/store.db"
+  local db = core.open(path)
+  jobrun.exec { "ln", "-s", "store.db", dir .. "/soft.db" }
+  refuses(dir .. "/soft.db", "busy", "by another name")
+  jobrun.exec { "ln", path, dir .. "/hard.db" }
+  refuses(dir .. "/hard.db", "busy", "by another name")
+  db:close()
+  refuses(path, "usage", "has a second name (a hard link)")
+  os.remove(dir .. "/hard.db")
+  core.open(dir .. "/soft.db"):close()
+  core.open(path):close()
+end
+
 function test_a_newer_schema_is_refused()
   local path = testing.tmpdir() .. "/store.db"
   open(path).core:close()

@@ -195,6 +195,14 @@ local function instant_of(zone, second, ns)
   return core.instant(zone, second, GAPS["end"], OVERLAPS.first) * SECOND + ns
 end
 
+M.LAST_S = 9223372036 -- 2262-04-11: beyond it, or before 1970, instants in nanoseconds have no place
+
+local function checked(b, word, x, refuse, second)
+  if not (second >= 0 and second < M.LAST_S) then
+    refuse(b, ".%s: expected a time between 1970 and 2262, got %s", word, check.show(x))
+  end
+end
+
 ---What a text or a duration means as an instant, in ns: a date is its midnight, a time is one of today.
 ---@param b table the builder, for `refuse`
 ---@param word string who asks
@@ -203,12 +211,17 @@ end
 ---@return integer ns
 ---@return string kind "time", "date", "datetime" or "duration"
 function M.moment(b, word, x, refuse, zone)
-  if type(x) == "number" and x >= 0 and x < 1e9 then return now_ns() + math.floor(x * SECOND), "duration" end
+  local function after(span)
+    checked(b, word, x, refuse, (now_ns() // SECOND) + span // SECOND)
+    return now_ns() + span, "duration"
+  end
+  if type(x) == "number" and x >= 0 and x < 1e9 then return after(math.floor(x * SECOND)) end
   if type(x) ~= "string" then refuse(b, ".%s: %s, got %s", word, HELP, check.show(x)) end
   local span = duration.parse(x)
-  if span and x:find "%a" then return now_ns() + span, "duration" end
+  if span and x:find "%a" then return after(span) end
   local kind, second, ns, offset = core.stamp(x)
   if not kind then refuse(b, ".%s: %s, got %s (%s)", word, HELP, check.show(x), second) end
+  checked(b, word, x, refuse, kind == "time" and 0 or second - (offset or 0))
   if offset then return (second - offset) * SECOND + ns, kind end
   zone = zone or M.local_zone(b, refuse)
   if kind == "time" then

@@ -69,7 +69,10 @@ local PUSH_OPTIONS = {
 ---@field after? integer|integer[]
 ---@field exclusive? boolean a run that is cut off from the store ends its children; with SQLite none is ever cut off
 
-local function check_name(what, name)
+---Raises where it is no name of a queue.
+---@param what string for the message
+---@param name any
+function M.check_name(what, name)
   if type(name) ~= "string" or name == "" or #name > 200 or json.text(name) ~= name then
     check.fail("%s: expected a queue's name, of 1 to 200 bytes of UTF-8, got %s", what, check.show(name))
   end
@@ -88,9 +91,14 @@ end
 -- When it may start at the earliest, in ms; nil = at once.
 local function due_of(o)
   if o.at and o.delay then check.fail "push: at and delay: one of them" end
-  if o.delay then return math.floor((task.now() + o.delay) * 1000) end
-  if type(o.at) == "number" then return math.floor(o.at * 1000) end
-  if o.at then return calendar.moment(nil, "at", o.at, refuse_moment) // 1000000 end
+  if type(o.at) == "string" then return calendar.moment(nil, "at", o.at, refuse_moment) // 1000000 end
+  local at = o.delay and task.now() + o.delay or o.at
+  if not at then return nil end
+  if not (at >= 0 and at < calendar.LAST_S) then
+    check.fail("push: %s: expected a time between 1970 and 2262, in seconds, got %s", o.delay and "delay" or "at",
+      check.show(o.delay or o.at))
+  end
+  return math.floor(at * 1000)
 end
 
 local function needs_of(after)
@@ -149,7 +157,7 @@ end
 ---@param options? {concurrency?: integer, max_global?: integer, rate?: {n: integer, per?: number|string}}
 ---@return jobrun.Queue
 function M.open(name, options)
-  check_name("queue.open", name)
+  M.check_name("queue.open", name)
   local known = queues[name]
   if known and not options then return known end
   local o = check.options("queue.open", options or {}, OPEN_OPTIONS)
@@ -187,6 +195,10 @@ function Queue:handle(fn)
   return self
 end
 
+local function check_queue(self)
+  if getmetatable(self) ~= Queue then check.fail "push: expected a queue before the colon: q:push(args)" end
+end
+
 ---Adds a job; it is on disk when this returns. A lower priority is sooner. `at`: a time (text, or epoch seconds);
 ---`delay`: not before that long. unique: if a job of this queue with that key has not ended (or was pushed less than
 ---unique_for ago) its id is returned instead. after: ids of jobs that must complete first; if one does not, this one is
@@ -195,6 +207,7 @@ end
 ---@param options? jobrun.PushOptions
 ---@return integer id
 function Queue:push(args, options)
+  check_queue(self)
   local text = args == nil and "null" or json.encode(args)
   local db = store.current()
   local id, is_new, state, due
@@ -337,13 +350,13 @@ end
 ---Nothing of a queue starts until `queue.resume(name)`. (suspends)
 ---@param name string
 function M.pause(name)
-  check_name("queue.pause", name)
+  M.check_name("queue.pause", name)
   store.current():call(core.pause, name, math.floor(task.now() * 1000))
 end
 
 ---@param name string
 function M.resume(name)
-  check_name("queue.resume", name)
+  M.check_name("queue.resume", name)
   perform(consumer.ring_all, core.pause, name, nil)
   consumer.ring(name)
 end
@@ -367,6 +380,7 @@ end
 ---@param values table with n
 ---@return table results with n
 function M.perform(verb, values)
+  if verb == core.enqueue then M.check_name("push", values[2]) end
   local results = table.pack(store.current():call(verb, table.unpack(values, 1, values.n)))
   if verb == core.enqueue then after_push(values[2], values[5], results[3]) end
   if verb == core.cancel then after_cancel(values[1], results[1], results[2]) end

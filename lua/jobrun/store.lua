@@ -97,7 +97,11 @@ local function rescue(store)
   if #lost > 0 and not host.is_virtual() then wait_for_orphans(lost) end
   local rescued, ended = store:call(core.rescue) or {}, 0
   for _, row in ipairs(rescued) do
-    if row[3] ~= 1 then ended = ended + 1 end
+    if row[3] ~= 1 then
+      ended = ended + 1
+      log.error("%s: job %d was started for the last time (attempt %d) when its process ended: `jobrun retry %d` starts it "
+        .. "again", row[2] ~= "" and row[2] or "schedule", row[1], row[4], row[1])
+    end
   end
   if #rescued == 0 then return end
   log.warn("store: the last process ended without finishing %d run(s): %d start(s) again, %d had no attempt left",

@@ -6,6 +6,7 @@ local check = require "jobrun.check"
 local consumer = require "jobrun.queue.consumer"
 local core = require "jobrun.core.store"
 local json = require "jobrun.json"
+local queue = require "jobrun.queue"
 local stored = require "jobrun.cli.stored"
 local task = require "jobrun.task"
 local url = require "jobrun.http.url"
@@ -32,18 +33,14 @@ end
 local SPEC <const> = { delay = "text", priority = "text" }
 local COUNT <const> = { 1, 2, words = "a queue and arguments" }
 
-local function push_to_running(at, queue, args, delay, priority)
-  return at:post("/api/queues/" .. url.encode(queue) .. "/push", json.encode { args = args, delay = delay,
+local function push_to_running(at, name, args, delay, priority)
+  return at:post("/api/queues/" .. url.encode(name) .. "/push", json.encode { args = args, delay = delay,
     priority = priority })
 end
 
-local function check_name(name)
-  if name == "" then check.fail "push: expected a queue's name, got \"\"" end
-end
-
-local function push_to_file(db, queue, args, delay, priority)
+local function push_to_file(db, name, args, delay, priority)
   local due = delay > 0 and math.floor((task.now() + delay) * 1000) or nil
-  local id = db:call(core.enqueue, db:id(), queue, "job", priority, due, consumer.default_retry.n, nil, json.encode(args),
+  local id = db:call(core.enqueue, db:id(), name, "job", priority, due, consumer.default_retry.n, nil, json.encode(args),
     "{}", nil, nil)
   local row = db:call(core.query, "job", id)[1]
   db:close()
@@ -54,7 +51,7 @@ end
 function M.main(...)
   local db, at, options, rest = stored.reach("push", M.help, SPEC, COUNT, ...)
   if not options then return end
-  check_name(rest[1])
+  queue.check_name("push", rest[1])
   local job
   if db then
     job = push_to_file(db, rest[1], read(options, rest))

@@ -12,6 +12,8 @@ local store = require "jobrun.store"
 local store_core = require "jobrun.core.store"
 local url = require "jobrun.http.url"
 
+store.keep_closed() -- it is asked about, not opened
+
 local M = {}
 
 ---@class jobrun.cli.Remote

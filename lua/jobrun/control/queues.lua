@@ -35,7 +35,9 @@ local function push(req)
   local job = req.body
   local args = job.args
   if args == json.null then args = nil end
-  local id = queue.open(req.params.name):push(args, { priority = job.priority, delay = job.delay > 0 and job.delay or nil })
+  local ok, q = pcall(queue.open, req.params.name)
+  if not ok then http.fail(422, q.message or tostring(q)) end
+  local id = q:push(args, { priority = job.priority, delay = job.delay > 0 and job.delay or nil })
   return 201, describe(queue.get(id))
 end
 

@@ -17,6 +17,8 @@ local M = {}
 local ATTEMPTS <const>, STOCK <const> = 3, 64
 local WAIT_S <const> = 25 -- for one answer; waiting for longer is asking again
 
+local PASSING <const> = { refused = true, connection = true, timeout = true, closed = true } -- the process may come back
+
 local names = {} -- verb → its word
 for name, verb in pairs(core) do
   if math.type(verb) == "integer" then names[verb] = name end
@@ -38,7 +40,7 @@ local function ask(self, word, body)
       headers = { ["content-type"] = "application/json" }, body = body, timeout = WAIT_S + 10 })
     if ok and r.status ~= 503 then return r end
     if ok then r = err.new { kind = "closed", message = "it is stopping" } end
-    if not err.is(r) or err.is(r, "cancelled") or err.is(r, "not_found") then error(r, 0) end
+    if not err.is(r) or not PASSING[r.kind] then error(r, 0) end
     if attempt == ATTEMPTS then
       local why = r.message:gsub("^http%.fetch [^ ]*: ", "")
       fail(self, "closed", why .. " (is the process that has the store running?)")
