@@ -33,7 +33,7 @@ static const char help[] =
     "  jobrun --version                 versions of jobrun and of what it uses\n"
     "  jobrun --help                    this text\n"
     "\n"
-    "Options:\n"
+    "Options (a value may also follow as a word of its own):\n"
     "  --clock=virtual[=ISO]  time jumps to the next due moment instead of passing (ISO: the start, UTC)\n"
     "  --once                 run each job once, now, and end; exit status 1 if a run failed\n"
     "  --fail                 exit status 1 if any run failed\n"
@@ -184,11 +184,24 @@ static int take_store(command *c, const char *value) {
   return *value ? 0 : command_usage("--store: expected a URL such as sqlite:state.db");
 }
 
-/* One --name=value. */
-static int parse_option(command *c, const char *option) {
+/* Does the option say yes by being there? */
+static bool is_flag(const char *option) {
+  static const char *const flags[] = {"--quiet", "--read-only",           "--watch", "--once",
+                                      "--fail",  "--run-pending-on-exit", NULL};
+  int place;
+  return parse_word(option, flags, &place);
+}
+
+/* One --name=value, or --name and then a word: *next, which is NULL once it was taken. */
+static int parse_option(command *c, const char *option, const char **next) {
   const char *value = strchr(option, '=');
   size_t len = value ? (size_t)(value - option) : strlen(option);
-  value = value ? value + 1 : "";
+  if (!value && !is_flag(option) && *next && **next != '-') {
+    value = *next;
+    *next = NULL;
+  } else {
+    value = value ? value + 1 : "";
+  }
 #define IS(name) (len == sizeof name - 1 && memcmp(option, name, len) == 0)
   if (IS("--clock"))
     return parse_clock(c, value)
@@ -271,8 +284,10 @@ static int parse_words(command *c, int argc, char **argv) {
       i++;
       break;
     }
-    int status = parse_option(c, argv[i]);
+    const char *next = argv[i + 1];
+    int status = parse_option(c, argv[i], &next);
     if (status) return status;
+    if (!next && argv[i + 1]) i++;
   }
   if (!c->code) {
     if (i == argc) return command_usage("no script given");

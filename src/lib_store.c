@@ -288,11 +288,12 @@ static int store_id(lua_State *L) {
   return 1;
 }
 
-/* url() → the one that the host or the environment asks for, or nil */
+/* url() → the one that the host or the environment asks for, or nil; is it the host's? */
 static int store_url(lua_State *L) {
   const jobrun *rt = jr_of(L);
   lua_pushstring(L, rt->store_url ? rt->store_url : getenv("JOBRUN_STORE"));
-  return 1;
+  lua_pushboolean(L, rt->store_url != NULL);
+  return 2;
 }
 
 int jr_open_store(lua_State *L) {

@@ -73,6 +73,7 @@ end
 
 function test_durations_have_units()
   lu.assertEquals((jr("--grace=1h30m", "--stall=250ms", "-e", "")), 0)
+  lu.assertEquals((jr("--grace", "1h30m", "--quiet", "--stall", "250ms", "-e", "")), 0)
   for _, wrong in ipairs { "--grace=", "--grace=1x", "--grace=-1", "--stall=1h30" } do
     local status, _, text = jr(wrong, "-e", "")
     lu.assertEquals(status, 2, wrong)

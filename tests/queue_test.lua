@@ -291,6 +291,7 @@ function test_a_time_that_no_clock_of_ours_reaches_is_refused()
   lu.assertStrContains(usage_of(q.push, q, 1, { delay = 9.1e9 }), "expected a time between 1970 and 2262")
   lu.assertEquals(queue.get(q:push(1, { at = "2261-12-31" })).state, "scheduled")
   lu.assertStrContains(usage_of(q.push, { 1 }), "q:push(args)")
+  lu.assertStrContains(usage_of(q.push, q, 1, { timeout = 0 }), "expected more than 0 seconds")
 end
 
 function test_opening_a_queue_by_name_alone_changes_nothing()

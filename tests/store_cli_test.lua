@@ -63,7 +63,7 @@ function test_a_job_is_pushed_cancelled_retried_and_run()
   local url = url_in(dir)
   failed_job(dir)
   local id = command(url, "push", "other", '{"x": [1, 2]}', "--priority", "3")
-  lu.assertStrContains(command(url, "why", id), "it waits for a free place")
+  lu.assertStrContains(command(url, "why", id), "no process has the store open")
   lu.assertEquals(command(url, "cancel", id), id .. ": cancelled (it was available)")
   lu.assertEquals(command(url, "cancel", id), id .. ": is cancelled, left as it is")
   lu.assertEquals(command(url, "retry", id), id .. ": available (it was cancelled)")
@@ -121,6 +121,21 @@ function test_jobs_and_runs_are_asked_for_by_name()
   lu.assertStrContains(command(url, "runs", "q"), " q ")
   lu.assertStrContains(command(url, "why", "nightly"), "of schedule nightly is completed")
   lu.assertEquals(of(url, "why", "q", "--json")[1].queue, "q")
+end
+
+function test_a_store_is_named_once()
+  local url = url_in(testing.tmpdir())
+  local function play(...)
+    local argv = { build .. "/jobrun", ... }
+    argv.check = false
+    local r = jobrun.exec(argv)
+    return r.exit_code, r.stdout .. r.stderr
+  end
+  lu.assertEquals({ play("--quiet", "--store", url, "-e", "print(queue.open('q'):push(1) > 0)") }, { 0, "true\n" })
+  lu.assertEquals((play("--store=" .. url, "-e", ("store %q"):format(url))), 0)
+  local code, said = play("--store=" .. url, "-e", "store 'memory:'")
+  lu.assertEquals(code, 2)
+  lu.assertStrContains(said, "(--store), but names \"memory:\" itself")
 end
 
 function test_asking_another_script_opens_no_store()
@@ -189,13 +204,18 @@ function test_a_running_script_is_asked_by_its_socket()
   end
   local id = ask("push", "q", '{"n": 7}', "-s", address)
   testing.wait_for(function() return said[2] == "7\tfirst" end)
-  lu.assertStrContains(ask("retry", id, "-s", address), id .. ": is ")
+  lu.assertStrContains(ask("retry", id, "-s", address), id .. ": available (it was ")
   testing.wait_for(function() return said[3] == "7\tby hand" end)
   local stuck = ask("push", "q", '"wait"', "--priority", "2", "-s", address)
-  lu.assertStrContains(ask("cancel", stuck, "-s", address), stuck .. ": is ")
+  testing.wait_for(function() return of(url_in(dir), "jobs", "--json", "--state", "running")[1] end)
+  lu.assertEquals(ask("cancel", stuck, "-s", address), stuck .. ": its run is cancelled")
   testing.wait_for(function() return of(url_in(dir), "jobs", "--json", "--state", "cancelled")[1] end)
   local later = json.decode(ask("push", "q", "--delay", "1h", "--json", "-s", address))
   lu.assertEquals(later.state, "scheduled")
+  lu.assertEquals(ask("retry", stuck, "-s", address), stuck .. ": available (it was cancelled)")
+  local shape = of(url_in(dir), "jobs", "--json")[1]
+  for key in pairs(later) do lu.assertNotNil(shape[key], key) end -- one shape, wherever it comes from
+  lu.assertStrMatches(later.created_at, "%d+%-%d+%-%d+T[%d:.]+Z")
   p:stop()
   p:wait()
 end
@@ -225,6 +245,7 @@ function test_logs_of_a_run_are_files_that_can_be_followed()
   p:wait()
   lu.assertEquals(followed, { "line 1", "line 2" })
   lu.assertEquals(command(url, "logs", said[1]), "line 1\nline 2")
+  lu.assertEquals(command(url, "logs", said[1], "-n", "1"), "line 2")
   lu.assertEquals(of(url, "logs", said[1], "--json"), {
     { job = said[1], start = 1, msg = "line 1" }, { job = said[1], start = 1, msg = "line 2" } })
 end

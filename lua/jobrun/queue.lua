@@ -20,6 +20,7 @@ local host = require "jobrun.core.host"
 local json = require "jobrun.json"
 local log = require "jobrun.log"
 local retry = require "jobrun.retry"
+local rules = require "jobrun.core.rule"
 local store = require "jobrun.store"
 local task = require "jobrun.task"
 local timer = require "jobrun.queue.timer"
@@ -221,6 +222,7 @@ function Queue:push(args, options)
   else
     local o = check.options("push", options, PUSH_OPTIONS)
     local policy = retry.check("push", o.retry)
+    if o.timeout and o.timeout <= 0 then check.fail "push: timeout: expected more than 0 seconds" end
     due = due_of(o)
     if o.unique_for and not o.unique then check.fail "push: unique_for needs unique" end
     local key = o.unique and ("%d:%s:%s"):format(#self.name, self.name, o.unique)
@@ -269,6 +271,33 @@ function M.get(id)
     error = row.error, attempt = row.attempt, max_attempts = row.max_attempts, priority = row.priority,
     run_at = seconds(row.run_at), created_at = seconds(row.created_at), started_at = seconds(row.started_at),
     finished_at = seconds(row.finished_at) }
+end
+
+local function iso(value)
+  return value and rules.iso(value * 1000000) or json.null
+end
+
+local function or_null(value)
+  if value == nil then return json.null end
+  return value
+end
+
+---A row of jr_job for programs: ids are texts, instants ISO 8601 in UTC.
+---@param row table
+---@return table
+function M.said(row)
+  return { id = tostring(row.id), queue = row.queue, state = STATES[row.state], priority = row.priority,
+    attempt = row.attempt, max_attempts = row.max_attempts, schedule = or_null(row.sched), run_at = iso(row.run_at),
+    created_at = iso(row.created_at), started_at = iso(row.started_at), finished_at = iso(row.finished_at),
+    args = or_null(decode(row.args)), result = or_null(decode(row.result)), error = or_null(row.error) }
+end
+
+---The same of a job; nil where there is none. (suspends)
+---@param id integer
+---@return table?
+function M.look(id)
+  local row = store.current():call(core.query, "job", id)[1]
+  return row and M.said(row)
 end
 
 local function result_of(id, row)

@@ -51,13 +51,18 @@ function M.parse(url)
   return { path = path, may_lose_last = query == "synchronous=normal" }
 end
 
----The path of the file of a store's URL, for a command; a word without a scheme is the path itself.
+---The path of the file of a store's URL, for a command; a word without a scheme is the path itself. Raises where there is
+---no such file.
 ---@param what string
 ---@param url string
 ---@return string
 function M.file_of(what, url)
   local path = M.parse(url:find "^%a[%w+]*:" and url or "sqlite:" .. url).path
   if not path or path == ":memory:" then check.fail("%s: %s is no store's file", what, check.show(url)) end
+  local file, why, code = io.open(path, "rb")
+  if code == 2 then check.fail("%s: there is no store '%s'", what, path) end
+  if not file then check.fail("%s: the store cannot be opened: %s", what, why) end
+  file:close()
   return path
 end
 
@@ -147,6 +152,10 @@ function M.store(url)
   if state.url and state.url ~= url then
     check.fail("store: the script has the store %s already, not %s", check.show(state.url), check.show(url))
   end
+  local asked, by_host = core.url()
+  if by_host and asked ~= url then
+    check.fail("store: the script is to have the store %s (--store), but names %s itself", check.show(asked), check.show(url))
+  end
   state.url = url
 end
 
@@ -166,6 +175,13 @@ function M.current()
     state.is_explicit = url ~= nil
     return open(url or "memory:")
   end)
+end
+
+---For commands: the script's store is one that they have opened.
+---@param db table
+---@param path string
+function M.lend(db, path)
+  state.core, state.path = db, path
 end
 
 ---For commands that open stores themselves: none is opened because the environment names one.

@@ -11,7 +11,7 @@ local stored = require "jobrun.cli.stored"
 local function cancel(at, what)
   if what:find "^%d+$" and #what > 12 then -- as the ids of queues' jobs are, and no run's
     local job = at:post("/api/queues/jobs/" .. what .. "/cancel")
-    return job, ("%s: is %s"):format(what, job.state)
+    return job, stored.changed(job, "cancel")
   end
   if what:find "^%d+$" then
     return at:post("/api/runs/" .. what .. "/cancel"), ("run %s: cancelled"):format(what)
@@ -33,6 +33,6 @@ jobrun cancel ID... --store URL [--json]
 Cancels a run by its number, or the runs of a job that go on. (-s: see jobrun help status.)
 Or jobs of queues by their ids, in a store, be it open in a process or not.
 
-Example:  jobrun cancel 17 -s /run/app.sock]], cancel, function(db, name)
-  return stored.change(db, "cancel", name, "cancelled")
+Example:  jobrun cancel 17 -s /run/app.sock]], cancel, function(_, name)
+  return stored.change("cancel", name)
 end)

@@ -18,27 +18,14 @@ something is wrong.
 
 Example:  jobrun doctor --store sqlite:state.db]]
 
-local function is_alive(pid)
-  local f = io.open(("/proc/%d/stat"):format(pid))
-  if f then f:close() end
-  return f ~= nil
-end
-
--- The last process that opened it, if it has not closed it.
-local function owner_of(db)
-  for _, node in ipairs(db:call(core.query, "nodes", 10)) do
-    if node.state == 1 then return node end
-  end
-end
-
 local function look(db)
   local found = { problems = json.array {}, queues = json.array {}, paused = json.array {} }
   for _, row in ipairs(db:call(core.query, "meta")) do found[row.k] = row.v end
   local integrity = db:call(core.query, "integrity")[1]
   local _, verdict = next(integrity)
   if verdict ~= "ok" then table.insert(found.problems, "the file is damaged: " .. verdict) end
-  local node = owner_of(db)
-  if node and is_alive(node.pid) then
+  local node, is_alive = stored.owner(db)
+  if is_alive then
     found.owner = ("process %d on %s, since %s"):format(node.pid, node.host, stored.when(node.started_at))
   elseif node then
     table.insert(found.problems, ("process %d ended without closing it: the next one rescues its jobs"):format(node.pid))

@@ -38,7 +38,7 @@ function M.main(...)
   db:close()
   local lines = { { "ID", "QUEUE", "STATE", "ATTEMPT", "RUN AT", "ARGS", "ERROR" } }
   for _, row in ipairs(rows) do
-    if options.json then print(json.encode(stored.job(row))) end
+    if options.json then print(json.encode(queue.said(row))) end
     lines[#lines + 1] = { tostring(row.id), stored.whose(row), queue.STATES[row.state],
       ("%d/%d"):format(row.attempt, row.max_attempts), stored.when(row.run_at), stored.short(row.args, 40),
       stored.short(row.error, 60) }

@@ -16,7 +16,7 @@ local M = {}
 
 M.help = [[
 jobrun logs [RUN|JOB] (-s ADDR | --store URL) [-n COUNT] [--level=LEVEL] [-f] [--json]
-jobrun logs ID --store URL [-f] [--json]
+jobrun logs ID --store URL [-n LINES] [-f] [--json]
 
 The last 100 events of a running script's log, or COUNT (1000 at most); of one run or job; -f goes on with those that
 come. (-s: see jobrun help status.) Or what the newest run of a queued job has logged, be the store open in a process or
@@ -84,6 +84,14 @@ local function read_from(path, offset)
   return file:read("a"):match "^.*\n" or ""
 end
 
+local function last_lines(text, count)
+  local at = #text
+  for _ = 1, count do
+    at = at > 0 and text:sub(1, at - 1):match "^.*()\n" or 0
+  end
+  return text:sub(at + 1)
+end
+
 local function print_lines(text, run, as_json)
   if as_json then
     for line in text:gmatch "([^\n]*)\n" do
@@ -96,13 +104,14 @@ local function print_lines(text, run, as_json)
 end
 
 local function of_store(...)
-  local db, options, rest, path = stored.open("logs", M.help, { follow = true }, { 1, 1, words = "a job's id" }, ...)
+  local db, options, rest, path = stored.open("logs", M.help, { follow = true, count = "number" },
+    { 1, 1, words = "a job's id" }, ...)
   if not db then return end
   local id = stored.id("logs", rest[1])
   local run, log_path = newest_run(db, id, path)
   local text = read_from(log_path, 0)
   local offset, start = #text, run.fence
-  print_lines(text, run, options.json)
+  print_lines(options.count and last_lines(text, options.count) or text, run, options.json)
   while options.follow and not run.ended_at do
     task.sleep(0.1)
     run, log_path = newest_run(db, id, path)
@@ -133,7 +142,9 @@ function M.main(...)
   local query = { tail = options.count or 100, level = options.level }
   if what then query[what:find "^%d+$" and "run" or "job"] = what end
   if options.follow then return follow(at, query, options.json) end
-  for _, e in ipairs(at:get("/api/logs/recent", query).logs) do print_event(e, options.json) end
+  local logs = at:get("/api/logs/recent", query).logs
+  if #logs == 0 and query.job then at:get(remote.job(what)) end -- or says that there is none
+  for _, e in ipairs(logs) do print_event(e, options.json) end
 end
 
 return M

@@ -60,7 +60,7 @@ local ENVIRONMENT = {
 ---Prints the page.
 function M.main()
   local text = require("jobrun.exec").exec({ require("jobrun.test").program, "--help" }).stdout
-  local usage = text:match "\n\n(.-)\n\nOptions:"
+  local usage = text:match "\n\n(.-)\n\nOptions"
   local out = {}
   put(out, '.TH JOBRUN 1 2026-11-26 "jobrun %s" "User Commands"', require("jobrun.core.metrics").version)
   put(out, ".SH NAME\njobrun \\- run scheduled jobs, child processes and HTTP endpoints written in Lua")

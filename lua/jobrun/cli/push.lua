@@ -3,12 +3,9 @@
 -- SPDX-License-Identifier: MIT
 
 local check = require "jobrun.check"
-local consumer = require "jobrun.queue.consumer"
-local core = require "jobrun.core.store"
 local json = require "jobrun.json"
 local queue = require "jobrun.queue"
 local stored = require "jobrun.cli.stored"
-local task = require "jobrun.task"
 local url = require "jobrun.http.url"
 
 local M = {}
@@ -38,13 +35,8 @@ local function push_to_running(at, name, args, delay, priority)
     priority = priority })
 end
 
-local function push_to_file(db, name, args, delay, priority)
-  local due = delay > 0 and math.floor((task.now() + delay) * 1000) or nil
-  local id = db:call(core.enqueue, db:id(), name, "job", priority, due, consumer.default_retry.n, nil, json.encode(args),
-    "{}", nil, nil)
-  local row = db:call(core.query, "job", id)[1]
-  db:close()
-  return stored.job(row)
+local function push_to_file(name, args, delay, priority)
+  return queue.look(queue.open(name):push(args, { delay = delay > 0 and delay or nil, priority = priority }))
 end
 
 ---@param ... string
@@ -54,7 +46,8 @@ function M.main(...)
   queue.check_name("push", rest[1])
   local job
   if db then
-    job = push_to_file(db, rest[1], read(options, rest))
+    job = push_to_file(rest[1], read(options, rest))
+    db:close()
   else
     job = push_to_running(at, rest[1], read(options, rest))
   end

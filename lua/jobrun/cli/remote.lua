@@ -14,7 +14,7 @@ local url = require "jobrun.http.url"
 
 store.keep_closed() -- it is asked about, not opened
 
-local M = {}
+local M = { OF_STORE = "does a script run that has this store open?" }
 
 ---@class jobrun.cli.Remote
 ---@field base string
@@ -25,7 +25,7 @@ Remote.__index = Remote
 
 local function say_failure(self, e)
   if not err.is(e) or err.is(e, "cancelled") or err.is(e, "not_found") then error(e, 0) end
-  local hint = err.is(e, "refused") and " (is it running, with --listen there?)" or ""
+  local hint = err.is(e, "refused") and (" (%s)"):format(self.hint) or ""
   args.give_up(1, "%s: %s%s", self.address, e.message:gsub("^http%.fetch [^ ]*: ", ""), hint)
 end
 
@@ -93,10 +93,12 @@ end
 
 ---A running script.
 ---@param address string "unix:PATH", a path, "HOST:PORT"
+---@param hint? string what to look for where nothing answers
 ---@return jobrun.cli.Remote
-function M.at(address)
+function M.at(address, hint)
   local token = os.getenv "JOBRUN_TOKEN"
-  local remote = setmetatable({ address = address, token = token ~= "" and token or nil }, Remote)
+  hint = hint or "is it running, with --listen there?"
+  local remote = setmetatable({ address = address, hint = hint, token = token ~= "" and token or nil }, Remote)
   if is_ip_and_port(address) then
     remote.base = "http://" .. address
   else
@@ -118,7 +120,7 @@ local function address_of(command, options)
   local said, its_store = os.getenv "JOBRUN_SOCKET", options.store
   if said and not its_store then return said end
   its_store = its_store or store_core.url()
-  if its_store then return "unix:" .. store.file_of(command, its_store) .. ".d/socket" end
+  if its_store then return "unix:" .. store.file_of(command, its_store) .. ".d/socket", M.OF_STORE end
   check.fail("%s: say where the script listens: -s ADDR (its --listen), --store URL (its store), or JOBRUN_SOCKET", command)
 end
 

@@ -15,7 +15,7 @@ Example:  jobrun retry 384394900520566785 --store sqlite:state.db]]
 
 return deed.command("retry", HELP, function(at, name)
   local job = at:post("/api/queues/jobs/" .. stored.id("retry", name) .. "/retry")
-  return job, ("%s: is %s"):format(name, job.state)
-end, function(db, name)
-  return stored.change(db, "retry", name, "available")
+  return job, stored.changed(job, "retry")
+end, function(_, name)
+  return stored.change("retry", name)
 end)

@@ -26,12 +26,7 @@ local OUTCOMES = { "ok", "error", "timeout", "cancelled", "lost", "stale", "rele
 local function path_of(command, options)
   local url = options.store or core.url()
   if not url or url == "" then check.fail("%s: say which store: --store sqlite:PATH, or JOBRUN_STORE", command) end
-  local path = store.file_of(command, url)
-  local file, why, code = io.open(path, "rb")
-  if code == 2 then check.fail("%s: there is no store '%s'", command, path) end
-  if not file then check.fail("%s: the store cannot be opened: %s", command, why) end
-  file:close()
-  return path
+  return store.file_of(command, url)
 end
 
 ---Is a store's file meant, and no running script?
@@ -80,9 +75,12 @@ function M.reach(command, help, spec, count, ...)
   local socket, give_up = path .. ".d/socket", task.monotonic() + PATIENCE_S
   while true do
     local ok, db = pcall(core.open, path, false, false)
-    if ok then return db, nil, options, rest end
+    if ok then
+      store.lend(db, path)
+      return db, nil, options, rest
+    end
     if not err.is(db, "busy") then args.give_up(1, "%s", err.is(db) and db.message or tostring(db)) end
-    if remote.answers(socket) then return nil, remote.at("unix:" .. socket), options, rest end
+    if remote.answers(socket) then return nil, remote.at("unix:" .. socket, remote.OF_STORE), options, rest end
     if task.monotonic() > give_up then args.give_up(1, "%s", db.message) end
     task.sleep(0.02) -- another command has it for a moment, or a script begins
   end
@@ -130,16 +128,6 @@ local function text_of(value)
   return value == nil and json.null or value
 end
 
----A row of jr_job for programs: ids are texts, instants ISO 8601 in UTC.
----@param row table
----@return table
-function M.job(row)
-  return { id = tostring(row.id), queue = row.queue, state = queue.STATES[row.state], priority = row.priority,
-    attempt = row.attempt, max_attempts = row.max_attempts, schedule = text_of(row.sched), run_at = iso(row.run_at),
-    created_at = iso(row.created_at), started_at = iso(row.started_at), finished_at = iso(row.finished_at),
-    args = row.args and json.decode(row.args) or json.null, error = text_of(row.error) }
-end
-
 ---@param row table
 ---@return table
 function M.run(row)
@@ -172,27 +160,43 @@ function M.short(text, most)
   return #text > most and text:sub(1, most - 3) .. "..." or text
 end
 
----Does a verb that gives a job's state; what became of it.
----@param db table
----@param verb string
+---One line about what a verb has done to a job.
+---@param said table as the API says it
+---@param verb "cancel"|"retry"
+---@return string
+function M.changed(said, verb)
+  if verb == "cancel" and said.was == "running" then return said.id .. ": its run is cancelled" end
+  if said.was == said.state then return ("%s: is %s, left as it is"):format(said.id, said.state) end
+  return ("%s: %s (it was %s)"):format(said.id, verb == "cancel" and "cancelled" or "available", said.was)
+end
+
+---Cancels or retries a job; what became of it.
+---@param verb "cancel"|"retry"
 ---@param text string the id
----@param word string for people
 ---@return table
 ---@return string
-function M.change(db, verb, text, word)
+function M.change(verb, text)
   local id = M.id(verb, text)
-  local state = db:call(core[verb], id)
-  if not state then args.give_up(1, "%s: there is no job %d", verb, id) end
-  local now = db:call(core.query, "job", id)[1]
-  local line
-  if verb == "cancel" and state == 2 then -- whoever opens the store next ends it
-    line = ("%d: its process is gone, it starts no more"):format(id)
-  elseif state == now.state then
-    line = ("%d: is %s, left as it is"):format(id, queue.STATES[state])
-  else
-    line = ("%d: %s (it was %s)"):format(id, word, queue.STATES[state])
+  local was = queue[verb](id)
+  if not was then args.give_up(1, "%s: there is no job %d", verb, id) end
+  local said = queue.look(id)
+  said.was = was
+  return said, M.changed(said, verb)
+end
+
+---The node that has the store, or had it last without closing it; and is its process there?
+---@param db table
+---@return table? node
+---@return boolean is_alive
+function M.owner(db)
+  for _, node in ipairs(db:call(core.query, "nodes", 10)) do
+    if node.state == 1 then
+      local file = io.open(("/proc/%d/stat"):format(node.pid))
+      if file then file:close() end
+      return node, file ~= nil
+    end
   end
-  return M.job(now), line
+  return nil, false
 end
 
 ---Pauses what has that name, a schedule or else a queue, or lets it go on.

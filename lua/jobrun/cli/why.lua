@@ -41,7 +41,8 @@ local function state_sentence(db, job)
     for _, row in ipairs(db:call(core.query, "queues")) do
       if row.name == job.queue and row.paused_at then return "its queue is paused since " .. stored.when(row.paused_at) end
     end
-    return "it waits for a free place"
+    local _, is_alive = stored.owner(db)
+    return is_alive and "it waits for a free place, or a script that handles its queue" or "no process has the store open"
   elseif state == "running" then
     return "it runs since " .. stored.when(job.started_at) .. (job.cancel_at and "; its cancellation was asked for" or "")
   end
@@ -71,7 +72,7 @@ function M.main(...)
   local runs, sentence = db:call(core.query, "runs", id, 10000), state_sentence(db, job)
   db:close()
   if options.json then
-    local said = stored.job(job)
+    local said = queue.said(job)
     said.why, said.runs = sentence, json.array {}
     for i = #runs, 1, -1 do said.runs[#said.runs + 1] = stored.run(runs[i]) end
     return print(json.encode(said))

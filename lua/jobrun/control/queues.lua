@@ -19,16 +19,8 @@ local JOB = t.object {
   delay = t.number { min = 0, default = 0 },
 }
 
-local function describe(job)
-  job.id = tostring(job.id)
-  for _, key in ipairs { "run_at", "created_at", "started_at", "finished_at" } do job[key] = job[key] or json.null end
-  return job
-end
-
 local function show(req)
-  local job = queue.get(req.params.id)
-  if not job then http.fail(404, ("there is no job %d in a queue"):format(req.params.id)) end
-  return describe(job)
+  return queue.look(req.params.id) or http.fail(404, ("there is no job %d in a queue"):format(req.params.id))
 end
 
 local function push(req)
@@ -38,15 +30,17 @@ local function push(req)
   local ok, q = pcall(queue.open, req.params.name)
   if not ok then http.fail(422, q.message or tostring(q)) end
   local id = q:push(args, { priority = job.priority, delay = job.delay > 0 and job.delay or nil })
-  return 201, describe(queue.get(id))
+  return 201, queue.look(id)
 end
 
--- Does what queue.DEED does; says what the job is now.
+-- Does what queue.DEED does; says what the job is now, and in `was` its state before.
 local function changer(deed)
   return function(req)
     show(req)
-    queue[deed](req.params.id)
-    return show(req)
+    local was = queue[deed](req.params.id)
+    local said = show(req)
+    said.was = was
+    return said
   end
 end
 
