@@ -31,8 +31,7 @@
     "RETURNING id, kind, priority, run_at, attempt, max_attempts, fence, timeout_ms, args, opts, reason, started_at") \
   X(FINISH, "UPDATE jr_job SET state = CASE WHEN cancel_at IS NOT NULL AND ?4 IN (0, 1, 3) THEN 6 ELSE ?4 END, owner = NULL, grp = NULL, " \
     "run_at = coalesce(?5, run_at), attempt = attempt - ?6, result = ?7, error = ?8, reason = ?10, " \
-    "finished_at = CASE WHEN ?4 IN (4, 5, 6) OR cancel_at IS NOT NULL THEN CAST(?9 AS BIGINT) END, " \
-    "ukey = CASE WHEN (?4 IN (4, 5, 6) OR cancel_at IS NOT NULL) AND coalesce(ukey_until, 0) <= ?9 THEN NULL ELSE ukey END " \
+    "finished_at = CASE WHEN ?4 IN (4, 5, 6) OR cancel_at IS NOT NULL THEN CAST(?9 AS BIGINT) END " \
     "WHERE id = ?1 AND owner = ?2 AND fence = ?3 RETURNING state") \
   X(ADD_RUN, "INSERT INTO jr_run(" JR_SQL_RUN_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) " \
     "ON CONFLICT(job, fence) DO UPDATE SET outcome = 6, ended_at = excluded.ended_at, error = excluded.error") \
@@ -40,8 +39,7 @@
     "WHERE r.job = ?1 AND r.fence = ?2 AND r.node = ?3 AND r.outcome = ?5") \
   X(RELEASE, "UPDATE jr_job SET deps_left = deps_left - 1, state = CASE WHEN deps_left > 1 THEN 7 WHEN run_at > ?2 THEN 0 ELSE 1 END " \
     "WHERE state = 7 AND id IN (SELECT job FROM jr_dep WHERE needs = ?1) RETURNING queue, id, state") \
-  X(FAIL_DEPS, "UPDATE jr_job SET state = 6, finished_at = ?2, error = ?3, " \
-    "ukey = CASE WHEN coalesce(ukey_until, 0) <= ?2 THEN NULL ELSE ukey END " \
+  X(FAIL_DEPS, "UPDATE jr_job SET state = 6, finished_at = ?2, error = ?3 " \
     "WHERE state = 7 AND id IN (SELECT job FROM jr_dep WHERE needs = ?1) RETURNING queue, id, state") \
   X(DROP_DEPS, "DELETE FROM jr_dep WHERE needs = ?1") \
   X(BEAT, "UPDATE jr_node SET beat = beat + 1, seen_at = ?2 WHERE id = ?1 RETURNING beat") \
@@ -54,8 +52,7 @@
   X(RESCUE, "UPDATE jr_job SET owner = NULL, grp = NULL, reason = 2, " \
     "state = CASE WHEN cancel_at IS NOT NULL THEN 6 WHEN attempt >= max_attempts THEN 5 ELSE 1 END, " \
     "finished_at = CASE WHEN cancel_at IS NOT NULL OR attempt >= max_attempts THEN CAST(?2 AS BIGINT) END, " \
-    "error = 'the process that ran it ended without finishing it', " \
-    "ukey = CASE WHEN (cancel_at IS NOT NULL OR attempt >= max_attempts) AND coalesce(ukey_until, 0) <= ?2 THEN NULL ELSE ukey END " \
+    "error = 'the process that ran it ended without finishing it' " \
     "WHERE state = 2 AND owner <> ?1 RETURNING id, queue, state, attempt") \
   X(SCHEDULE, "SELECT def_hash, anchor_at, last_at, paused_at FROM jr_schedule WHERE name = ?1") \
   X(ADD_SCHEDULE, "INSERT INTO jr_schedule(name, spec, tz, def_hash, catchup, catchup_max, overlap, anchor_at, queue, kind, args, opts, seen_at) " \
@@ -70,8 +67,7 @@
   X(RESTART, "UPDATE jr_job SET state = 2, owner = ?1, fence = fence + 1, attempt = attempt + 1, reason = 1, started_at = ?3, finished_at = NULL " \
     "WHERE id = ?2 AND state = 5 RETURNING fence") \
   X(HOLD, "UPDATE jr_schedule SET paused_at = ?2 WHERE name = ?1 AND (paused_at IS NULL) <> (CAST(?2 AS BIGINT) IS NULL)") \
-  X(CANCEL, "UPDATE jr_job SET state = 6, finished_at = ?2, error = 'cancelled', " \
-    "ukey = CASE WHEN coalesce(ukey_until, 0) <= ?2 THEN NULL ELSE ukey END WHERE id = ?1 AND state IN (0, 1, 3, 7)") \
+  X(CANCEL, "UPDATE jr_job SET state = 6, finished_at = ?2, error = 'cancelled' WHERE id = ?1 AND state IN (0, 1, 3, 7)") \
   X(ASK_CANCEL, "UPDATE jr_job SET cancel_at = ?2 WHERE id = ?1 AND state = 2") \
   X(RETRY, "UPDATE jr_job SET state = 1, run_at = ?2, reason = 3, finished_at = NULL, error = NULL, cancel_at = NULL, " \
     "attempt = CASE WHEN state IN (5, 6) THEN 0 ELSE attempt END WHERE id = ?1 AND state IN (0, 3, 5, 6) AND sched IS NULL") \

@@ -327,6 +327,18 @@ function tests.an_end_that_is_told_twice_is_one(db)
   lu.assertEquals({ db:get(after).state, db:get(after).fence }, { RUNNING, again.fence })
 end
 
+function tests.a_job_that_is_retried_has_its_key_again(db)
+  local id = db:add { ukey = "k" }
+  db:cancel(id)
+  db:retry(id)
+  lu.assertEquals({ db:add { ukey = "k" } }, { id, 0, AVAILABLE })
+  db:cancel(id)
+  local second = db:add { ukey = "k" } -- an ended one gives it away
+  lu.assertNotEquals(second, id)
+  db:retry(id)
+  lu.assertEquals({ db:add { ukey = "k" } }, { second, 0, AVAILABLE })
+end
+
 function tests.a_long_chain_is_cancelled_to_its_end(db)
   local first = db:add { max_attempts = 1 }
   local last = first
