@@ -151,4 +151,14 @@ function M.options(what, options, spec)
   return checked
 end
 
+---The keys of a table, in order.
+---@param t table<string, any>
+---@return string[]
+function M.keys(t)
+  local keys = {}
+  for key in pairs(t) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
+end
+
 return M

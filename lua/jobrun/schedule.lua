@@ -7,6 +7,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local check = require "jobrun.check"
 local core = require "jobrun.core.store"
 local err = require "jobrun.core.error"
 local jobs = require "jobrun.core.jobs"
@@ -191,10 +192,7 @@ function M.start()
     return
   end
   local began = math.floor(task.now() * 1000)
-  local names = {}
-  for name in pairs(declared) do names[#names + 1] = name end
-  table.sort(names)
-  sync.map(names, function(name) adopt(name, declared[name]) end, { limit = 100 }) -- they share commits
+  sync.map(check.keys(declared), function(name) adopt(name, declared[name]) end, { limit = 100 }) -- they share commits
   for _, row in ipairs(store.current():call(core.sweep, began) or {}) do
     log.warn("store: the schedule %q is not declared any more: paused", row[1])
   end

@@ -58,9 +58,7 @@ end
 function M.main(shell)
   if shell == "--help" or shell == "-h" then return print(M.help) end
   if not SHELLS[shell] then check.fail("completions: expected bash, zsh or fish, got %s", check.show(shell)) end
-  local commands = {}
-  for name in pairs(help.commands) do commands[#commands + 1] = name end
-  table.sort(commands)
+  local commands = check.keys(help.commands)
   local text = SHELLS[shell]:gsub("@COMMANDS@", table.concat(commands, " ")):gsub("@OPTIONS@", options())
   print(text)
 end

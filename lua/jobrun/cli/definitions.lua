@@ -2,17 +2,11 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local check = require "jobrun.check"
 local host = require "jobrun.core.host"
 local words = require "jobrun.cli.words"
 
 local M = {}
-
-local function sorted(set)
-  local names = {}
-  for name in pairs(set) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
 
 -- The comment again, and an empty function with the parameters it names.
 local function put_function(out, name, comment)
@@ -40,7 +34,7 @@ local function put_classes(out, file)
 end
 
 local function put_modules(out)
-  for _, word in ipairs(sorted(words.modules)) do
+  for _, word in ipairs(check.keys(words.modules)) do
     local comments, names = words.documented(words.modules[word])
     if #names > 0 then out[#out + 1] = word .. " = {}\n" end
     table.sort(names)
@@ -49,7 +43,7 @@ local function put_modules(out)
 end
 
 local function put_fields(out)
-  for _, word in ipairs(sorted(words.fields)) do
+  for _, word in ipairs(check.keys(words.fields)) do
     local comment = words.documented(words.fields[word])[word]
     if comment then put_function(out, word, comment) else out[#out + 1] = word .. " = {}\n" end
   end

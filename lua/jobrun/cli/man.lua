@@ -2,6 +2,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local check = require "jobrun.check"
 local help = require "jobrun.cli.help"
 
 local M = {}
@@ -36,10 +37,7 @@ local function put_options(out, text)
 end
 
 local function put_commands(out)
-  local names = {}
-  for name in pairs(help.commands) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  for _, name in ipairs(check.keys(help.commands)) do
     if name ~= "help" then
       put(out, ".SS %s", escaped(name))
       put_plain(out, help.of(name))

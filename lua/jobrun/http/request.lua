@@ -81,19 +81,12 @@ local function check_part(what, t, lists)
     lists and " or a list of them" or "")
 end
 
-local function sorted_keys(fields)
-  local names = {}
-  for name in pairs(fields) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
-
 -- {names, types, as sent} of a declared group.
 local function declare_fields(what, fields, lists, rename)
   if fields == nil then return nil end
   if type(fields) ~= "table" or types.is_type(fields) then check.fail("%s: expected a table {name = type}", what) end
   local list = {}
-  for _, name in ipairs(sorted_keys(fields)) do
+  for _, name in ipairs(check.keys(fields)) do
     if type(name) ~= "string" then check.fail("%s: expected names, got %s", what, check.show(name)) end
     check_part(what .. "." .. name, fields[name], lists)
     list[#list + 1] = { name = name, type = fields[name], sent = rename and rename(name) or name }

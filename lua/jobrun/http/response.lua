@@ -158,10 +158,7 @@ function Response:make_fields()
   local first, value = next(headers)
   if first == nil then return end
   if next(headers, first) == nil then return add_field(self, list, first, value) end
-  local names = {}
-  for name in pairs(headers) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do add_field(self, list, name, headers[name]) end
+  for _, name in ipairs(check.keys(headers)) do add_field(self, list, name, headers[name]) end
 end
 
 return M

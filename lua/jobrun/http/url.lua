@@ -2,6 +2,8 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local check = require "jobrun.check"
+
 local M = {}
 
 local function byte_of(hex)
@@ -49,10 +51,8 @@ end
 ---@param query table<string, any>
 ---@return string
 function M.with_query(target, query)
-  local fields, names = {}, {}
-  for name in pairs(query) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
+  local fields = {}
+  for _, name in ipairs(check.keys(query)) do
     local values = type(query[name]) == "table" and query[name] or { query[name] }
     for _, value in ipairs(values) do fields[#fields + 1] = M.encode(name) .. "=" .. M.encode(tostring(value)) end
   end
