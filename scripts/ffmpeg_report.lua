@@ -1,7 +1,8 @@
 -- ffmpeg with its report captured live while waiting for it. asyncio: FFREPORT to a temporary file and
 -- a thread that polls it. Here each line is a callback, and all have come when the call returns.
 
-local clip, result_file = os.tmpname() .. ".mp4", os.tmpname() .. ".mkv"
+local tmp <close> = fs.tmpdir() -- removed with what is in it when the script ends
+local clip, result_file = tmp.path .. "/clip.mp4", tmp.path .. "/result.mkv"
 ffmpeg {
   input = { raw = "testsrc2=size=320x240:rate=25:duration=2", f = "lavfi" },
   output = clip,
@@ -22,5 +23,3 @@ local result = ffmpeg {
   end,
 }
 print(("%d lines had come when the call returned, exit status %d"):format(lines, result.exit_code))
-os.remove(clip)
-os.remove(result_file)

@@ -1,7 +1,7 @@
 -- The main job: ticks every second, and meanwhile encodes a small generated clip with ffmpeg, whose report
 -- lines arrive as callbacks while it runs. It ends by itself after about ten seconds.
 
-local output = os.tmpname() .. ".mp4"
+local tmp <close> = fs.tmpdir() -- removed with what is in it when the encode has ended
 
 every(1).second.named("tick").times(9)(function(run)
   print(("tick %d, %.1f ms after its time"):format(run.id, run.late * 1000))
@@ -10,7 +10,7 @@ end)
 local lines = 0
 local result = ffmpeg {
   input = { raw = "testsrc2=size=320x240:rate=25:duration=8", f = "lavfi", args = { "-re" } },
-  output = output,
+  output = tmp.path .. "/clip.mp4",
   vcodec = "libx264",
   pix_fmt = "yuv420p",
   duration = 8, -- lavfi does not tell; a file does
@@ -21,4 +21,3 @@ local result = ffmpeg {
   on_progress = function(p) print(("encoding: %3.0f %%"):format(p.percent)) end,
 }
 print(("encoded %d bytes in %.1f s, %d report lines"):format(result.outputs[1].size, result.elapsed, lines))
-os.remove(output)
