@@ -48,6 +48,12 @@ static void on_signal(int number) {
   jobrun_stop(signals.rt, -1);
 }
 
+/* While all is closed. The second of two (timeout(1) sends a pair) asks for nothing more than the
+ * first did; any other one ends us, as closing may take a child's grace. */
+static void on_late_signal(int number) {
+  if (atomic_fetch_add(&signals.count, 1) != 1) _exit(128 + number);
+}
+
 static void on_quit(int number) {
   (void)number;
   jobrun_dump_tasks(signals.rt);
@@ -59,7 +65,7 @@ static void handle_signals(void (*handler)(int)) {
   struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
   for (size_t i = 0; i < sizeof stop_signals / sizeof *stop_signals; i++)
     sigaction(stop_signals[i], &action, NULL);
-  if (handler == on_signal) action.sa_handler = on_quit;
+  action.sa_handler = handler == on_signal ? on_quit : SIG_DFL;
   sigaction(SIGQUIT, &action, NULL);
 }
 
@@ -266,7 +272,7 @@ int main(int argc, char **argv) {
   status = c.pid_file ? write_pid_file(c.pid_file) : 0;
   int code = status ? status : run(rt, &c);
   if (c.pid_file && !status) unlink(c.pid_file);
-  handle_signals(SIG_DFL); /* jobrun_free may take a child's grace; a signal then ends us */
+  handle_signals(on_late_signal);
   if (jobrun_free(rt) < 0) {
     fprintf(stderr, "jobrun: %s\n", jobrun_last_error(rt));
     _exit(code ? code : EXIT_FAILED); /* a stuck thread would hold up an orderly exit */

@@ -155,6 +155,19 @@ function test_a_job_that_was_killed_too_often_is_named()
   lu.assertStrContains(r.stderr, ("q: job %s was started for the last time (attempt 1)"):format(id))
 end
 
+function test_a_pair_of_signals_is_one_stop() -- as timeout(1) sends them
+  local url = url_in(testing.tmpdir())
+  for _ = 1, 10 do
+    local is_open
+    local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url, "-e",
+      "queue.open('q'):handle(print) print 'open'", check = false, on_line = function() is_open = true end }
+    testing.wait_for(function() return is_open end)
+    os.execute(("kill -TERM %d; sleep 0; kill -TERM %d 2>&-"):format(p.pid, p.pid))
+    lu.assertEquals(p:wait().exit_code, 0)
+    lu.assertStrContains(command(url, "doctor"), "no problems")
+  end
+end
+
 function test_doctor_finds_what_is_wrong()
   local dir = testing.tmpdir()
   local url = url_in(dir)
