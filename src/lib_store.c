@@ -8,7 +8,9 @@
  * cancelled is done all the same.
  *
  * SPDX-License-Identifier: MIT */
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include <lauxlib.h>
 
@@ -296,8 +298,21 @@ static int store_url(lua_State *L) {
   return 2;
 }
 
+/* target(path) → the file's own path where `path` is a symbolic link to it; else `path` */
+static int store_target(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  char target[PATH_MAX];
+  struct stat st;
+  if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && realpath(path, target))
+    lua_pushstring(L, target);
+  else
+    lua_pushvalue(L, 1);
+  return 1;
+}
+
 int jr_open_store(lua_State *L) {
-  static const luaL_Reg functions[] = {{"open", store_open}, {"url", store_url}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"open", store_open}, {"url", store_url}, {"target", store_target}, {NULL, NULL}};
   static const luaL_Reg methods[] = {
       {"call", store_do}, {"close", store_close}, {"id", store_id}, {NULL, NULL}};
   static const char *const names[] = {

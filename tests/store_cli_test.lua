@@ -155,6 +155,25 @@ function test_a_job_that_was_killed_too_often_is_named()
   lu.assertStrContains(r.stderr, ("q: job %s was started for the last time (attempt 1)"):format(id))
 end
 
+function test_a_symbolic_link_is_the_store_it_leads_to()
+  local dir, is_open = testing.tmpdir(), false
+  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url_in(dir), "-e",
+    "queue.open('q'):handle(function() return 'done' end) print 'open'", on_line = function() is_open = true end }
+  testing.wait_for(function() return is_open end)
+  os.execute(("ln -s store.db %s/link.db"):format(dir))
+  local link = ("sqlite:%s/link.db"):format(dir)
+  local id, code, said = command(link, "push", "q")
+  lu.assertEquals(code, 0, said)
+  testing.wait_for(function() return of(link, "jobs", "--json")[1].state == "completed" end)
+  lu.assertEquals(of(url_in(dir), "jobs", "--json")[1].id, id)
+  local second = jobrun.exec { build .. "/jobrun", "--store=" .. link, "-e", "queue.stats()", check = false }
+  lu.assertEquals(second.exit_code, 1)
+  lu.assertStrContains(second.stderr, ("belongs to process %d"):format(p.pid))
+  p:signal "TERM"
+  lu.assertEquals(p:wait().exit_code, 0)
+  lu.assertFalse(jobrun.fs.exists(dir .. "/link.db.d"))
+end
+
 function test_a_pair_of_signals_is_one_stop() -- as timeout(1) sends them
   local url = url_in(testing.tmpdir())
   for _ = 1, 10 do

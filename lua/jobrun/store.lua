@@ -23,11 +23,11 @@ local PATIENCE_S <const> = 2 -- for a store that another process has
 local ORPHANS_S <const> = 15 -- how long children of a killed process have: the warden's grace and some
 
 ---@class jobrun.StoreUrl
----@field path string? of the file; ":memory:"
+---@field path string? of the file, where a symbolic link leads; ":memory:"
 ---@field may_lose_last boolean?
 ---@field socket string? of the process that has it
 
----Reads a store's URL; a word without a scheme is a file's path.
+---Reads a store's URL.
 ---@param url any
 ---@return jobrun.StoreUrl
 function M.parse(url)
@@ -41,14 +41,15 @@ function M.parse(url)
   end
   if scheme == "unix" and rest ~= "" then return { socket = rest } end
   if scheme ~= "sqlite" then
-    check.fail("store: expected sqlite:PATH, unix:PATH.d/socket or memory:, got %s", check.show(url))
+    local hint = not scheme and (' (a file is "sqlite:%s")'):format(url) or ""
+    check.fail("store: expected sqlite:PATH, unix:PATH.d/socket or memory:, got %s%s", check.show(url), hint)
   end
   local path, query = rest:match "^([^?]*)%??(.*)$"
   if path == "" then check.fail("store: %s names no file", check.show(url)) end
   if query ~= "" and query ~= "synchronous=normal" and query ~= "synchronous=full" then
     check.fail("store: expected ?synchronous=normal or ?synchronous=full, got %s", check.show("?" .. query))
   end
-  return { path = path, may_lose_last = query == "synchronous=normal" }
+  return { path = core.target(path), may_lose_last = query == "synchronous=normal" }
 end
 
 ---The path of the file of a store's URL, for a command; a word without a scheme is the path itself. Raises where there is
