@@ -295,6 +295,14 @@ static void drop_own_frames(lua_State *L) {
   lua_replace(L, at);
 }
 
+/* Does it have a line of Lua, or only its head and C functions? */
+static bool names_a_line(const char *traceback) {
+  static const char c_frame[] = "\t[C]:";
+  const char *line = strchr(traceback, '\n');
+  while (line && strncmp(line + 1, c_frame, sizeof c_frame - 1) == 0) line = strchr(line + 1, '\n');
+  return line != NULL;
+}
+
 /* A cancelled task's error needs no traceback: where it waited says nothing of why, and a tree of
  * 20 000 tasks is cancelled ten times as fast without. */
 int jr_message_handler(lua_State *L) {
@@ -305,7 +313,8 @@ int jr_message_handler(lua_State *L) {
   if (inherited) return 1; /* raised in another task: it tells more than this stack */
   luaL_traceback(L, L, NULL, 1);
   drop_own_frames(L);
-  jr_traceback_keep(L, 1);
+  if (names_a_line(lua_tostring(L, -1))) jr_traceback_keep(L, 1);
+  lua_settop(L, 1);
   return 1;
 }
 
