@@ -10,25 +10,9 @@ testing.limit = 60 + 2 * ROUNDS
 
 local build = assert(os.getenv "JOBRUN_BUILD")
 
-local function worker(dir, n)
+local function worker(dir, what)
   return jobrun.exec.start { build .. "/jobrun", "--quiet", "tests/torture_worker.lua", dir .. "/store.db", dir .. "/witness",
-    tostring(n), check = false, grace = 1 }
-end
-
--- Kills it after a moment; false if it had ended by then.
-local function kill_after(p, seconds)
-  local ended
-  jobrun.race {
-    function()
-      p:wait()
-      ended = true
-    end,
-    function() jobrun.sleep(seconds) end,
-  }
-  if ended then return false end
-  os.execute("kill -9 " .. p.pid)
-  p:wait()
-  return true
+    what, check = false, grace = 1 }
 end
 
 local function read_witness(path)
@@ -97,18 +81,21 @@ local function judge(dir)
 end
 
 function test_kill_at_random_moments_loses_nothing_and_ends_nothing_twice()
-  local dir, killed = testing.tmpdir(), 0
+  local dir = testing.tmpdir()
   local seed = tonumber(os.getenv "JOBRUN_SEED" or os.time())
   math.randomseed(seed)
   for _ = 1, ROUNDS do
-    if kill_after(worker(dir, 20), 0.005 + math.random() * 0.15) then killed = killed + 1 end
+    local p = worker(dir, "push")
+    jobrun.sleep(0.005 + math.random() * 0.15)
+    os.execute("kill -9 " .. p.pid)
+    lu.assertEquals(p:wait().signal, "SIGKILL", "seed " .. seed)
   end
   local began = jobrun.monotonic()
-  local r = worker(dir, 1):wait()
+  local r = worker(dir, "drain"):wait()
   local took = jobrun.monotonic() - began
   lu.assertEquals(r.exit_code, 0, "seed " .. seed)
   local jobs, extra = judge(dir)
-  io.stderr:write(("torture: %d rounds, %d killed; %d jobs acknowledged; "):format(ROUNDS, killed, jobs),
+  io.stderr:write(("torture: %d rounds; %d jobs acknowledged; "):format(ROUNDS, jobs),
     ("%d extra starts, each with its reason; drained in %.2f s; seed %d\n"):format(extra, took, seed))
-  lu.assertTrue(jobs > 0 and killed > ROUNDS / 2)
+  lu.assertTrue(jobs > 0)
 end

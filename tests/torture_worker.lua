@@ -1,8 +1,9 @@
--- torture_worker.lua STORE WITNESS N: pushes N jobs and runs those that are there, telling an outside witness what it has
--- seen: a line for each push that was acknowledged, each start, each end, and each end that was acknowledged. It ends
--- when all its jobs have; the test kills it before, most of the time. Run by torture_test.lua.
+-- torture_worker.lua STORE WITNESS WHAT: runs the jobs that are there and pushes more, telling an outside witness what it
+-- has seen: a line for each push that was acknowledged, each start, each end, and each end that was acknowledged. With WHAT
+-- "push" it pushes another job for each that has ended, until it is killed; with "drain" it ends when all have. Run by
+-- torture_test.lua.
 store("sqlite:" .. arg[1])
-local path, n = arg[2], tonumber(arg[3])
+local path, goes_on = arg[2], arg[3] == "push"
 local q = queue.open("torture", { concurrency = 4 })
 
 -- One write(2) on a file opened to append: lines of several processes do not mix.
@@ -29,12 +30,14 @@ q:handle(function(job)
 end)
 
 scope(function()
-  for i = 1, n do
+  for i = 1, 20 do
     spawn(function()
-      local id = q:push({ child = i % 5 == 0, fails = i % 7 == 0 }, { retry = { n = 500, backoff = 0.01, max = 0.05 } })
-      tell("pushed %d", id)
-      queue.wait(id)
-      tell("done %d", id)
+      repeat
+        local id = q:push({ child = i % 5 == 0, fails = i % 7 == 0 }, { retry = { n = 500, backoff = 0.01, max = 0.05 } })
+        tell("pushed %d", id)
+        queue.wait(id)
+        tell("done %d", id)
+      until not goes_on
     end)
   end
 end)
