@@ -45,6 +45,7 @@ function test_jobs_runs_and_why_tell_what_happened()
   lu.assertEquals({ runs[1].start, runs[1].reason, runs[1].outcome, runs[1].exit_code }, { 2, "error", "error", 3 })
   lu.assertEquals({ runs[2].start, runs[2].reason }, { 1, "first" })
   lu.assertTrue(runs[1].cpu_s >= 0 and runs[1].max_rss > 1e5) -- of its program
+  lu.assertStrContains(select(3, command(url, "logs", job.id)), "start 2 has logged nothing")
   local text = command(url, "why", job.id)
   lu.assertStrContains(text, "is discarded: it ended at")
   lu.assertStrContains(text, "start 2 (attempt 2)")
@@ -207,6 +208,20 @@ function test_doctor_finds_what_is_wrong()
   text, code = command(url, "doctor")
   lu.assertEquals(code, 1)
   lu.assertStrContains(text, "ended without closing it")
+end
+
+function test_doctor_names_what_is_paused()
+  local url = url_in(testing.tmpdir())
+  local function play(hour, code)
+    jobrun.exec { build .. "/jobrun", "--quiet", "--clock=virtual=2027-01-01T0" .. hour .. ":00:00Z", "--store=" .. url, "-e",
+      code .. " sleep(1) os.exit(0)" }
+  end
+  play(1, [[every(1).hour.named("gone")(print) every(1).hour.named("held")(print)]])
+  play(2, [[local job = every(1).hour.named("held")(print) on.start(function() job:pause() end)]])
+  local text = command(url, "doctor")
+  lu.assertStrContains(text, "schedule gone is paused: its script declares it no more")
+  lu.assertStrContains(text, "schedule held is paused since ")
+  lu.assertEquals(of(url, "doctor", "--json")[1].paused[1], { schedule = "gone" })
 end
 
 local function refuses(code, text, ...)

@@ -39,6 +39,10 @@ local function look(db)
   for _, row in ipairs(db:call(core.query, "queues")) do
     if row.paused_at then table.insert(found.paused, { queue = row.name, since = stored.when(row.paused_at) }) end
   end
+  for _, row in ipairs(db:call(core.query, "schedules")) do
+    local since = (row.paused_at or 0) > 0 and stored.when(row.paused_at) or nil -- -1: its script declares it no more
+    if row.paused_at then table.insert(found.paused, { schedule = row.name, since = since }) end
+  end
   return found
 end
 
@@ -57,7 +61,10 @@ function M.main(...)
     for _, row in ipairs(found.queues) do
       print(("%s: %d %s"):format(row.queue ~= "" and row.queue or "(schedules)", row.jobs, row.state))
     end
-    for _, row in ipairs(found.paused) do print(("%s is paused since %s"):format(row.queue, row.since)) end
+    for _, row in ipairs(found.paused) do
+      print(("%s is paused%s"):format(row.queue or "schedule " .. row.schedule,
+        row.since and " since " .. row.since or ": its script declares it no more"))
+    end
     if found.waits_s >= 1 then print(("what is available waits for up to %.0f s"):format(found.waits_s)) end
     for _, problem in ipairs(found.problems) do print("PROBLEM: " .. problem) end
     if #found.problems == 0 then print "no problems" end

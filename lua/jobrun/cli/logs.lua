@@ -110,6 +110,9 @@ local function of_store(...)
   local id = stored.id("logs", rest[1])
   local run, log_path = newest_run(db, id, path)
   local text = read_from(log_path, 0)
+  if text == "" and run.ended_at then
+    io.stderr:write(("jobrun: job %d: start %d has logged nothing, or its log was removed with age\n"):format(id, run.fence))
+  end
   local offset, start = #text, run.fence
   print_lines(options.count and last_lines(text, options.count) or text, run, options.json)
   while options.follow and not run.ended_at do
