@@ -122,6 +122,10 @@ function test_malformed_requests_are_refused()
   lu.assertEquals((post(socket, "query", "[")), 400)
   local status, said = post(socket, "query", '["nonsense"]')
   lu.assertEquals({ status, said.kind }, { 409, "usage" })
+  for _, bad in ipairs { { "ids", "[]" }, { "ids", "[1.5]" }, { "wait", '["x", 1]' }, { "wait", "[1]" } } do
+    status, said = post(socket, bad[1], bad[2])
+    lu.assertEquals({ status, said.kind }, { 409, "usage" }, bad[2])
+  end
   stop(p)
 end
 

@@ -9,6 +9,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local check = require "jobrun.check"
 local core = require "jobrun.core.store"
 local is_array = require("jobrun.core.json").is_array
 local err = require "jobrun.core.error"
@@ -33,7 +34,19 @@ local function ids(n)
   return first
 end
 
+local TAKES <const> = { ids = { "integer" }, wait = { "integer", "number" } }
+
+local function check_types(word, values)
+  for i, kind in ipairs(TAKES[word] or {}) do
+    local x = values[i]
+    if type(x) ~= "number" or kind == "integer" and math.type(x) ~= "integer" then
+      check.fail("%s: value %d: expected %s, got %s", word, i, kind, check.show(x))
+    end
+  end
+end
+
 local function perform(word, values)
+  check_types(word, values)
   if word == "ids" then return table.pack(ids(values[1])) end
   if word == "wait" then return table.pack(queue.ended(values[1], values[2])) end
   return queue.perform(core[word], values)
