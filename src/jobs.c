@@ -31,6 +31,7 @@
 #include <lauxlib.h>
 #include <uv.h>
 
+#include "civil.h"
 #include "jobnews.h"
 #include "mem.h"
 #include "plan.h"
@@ -425,6 +426,14 @@ static void restore_rule(jr_rule *rule, int64_t anchor_ns, int64_t now, bool has
   if (!has_from) jr_rule_anchor(rule, anchor_ns, false);
 }
 
+/* The point of an interval's grid that was had, by when it was had: that is off by its jitter, by
+ * what clocks were slewed since, and by rounding. */
+static int64_t point_of(const jr_job *job, int64_t had_ns) {
+  int64_t period = job->when.period_ns, jitter = job->policy->jitter_ns;
+  int64_t since = had_ns - job->when.start_ns + (jitter < period ? (period - jitter) / 2 : 0);
+  return job->when.start_ns + jr_floor_div(since, period) * period;
+}
+
 int jr_job_restore(jr_job *job, int64_t anchor_ns, int64_t last_ns, bool has_from) {
   if (job->state != JR_JOB_ACTIVE || job->policy->from_end || job->policy->spread_ns) return 0;
   int64_t now = jr_job_now(job);
@@ -432,6 +441,7 @@ int jr_job_restore(jr_job *job, int64_t anchor_ns, int64_t last_ns, bool has_fro
   if (!job->when.rule && !has_from) job->when.start_ns = jr_plan_instant(job, anchor_ns);
   if (!last_ns && job->due_ns <= now) return 0; /* its first run is due at once */
   job->grid_ns = last_ns ? jr_plan_instant(job, last_ns) : now;
+  if (last_ns && !job->when.rule) job->grid_ns = point_of(job, job->grid_ns);
   jr_plan_next(job, job->grid_ns);
   if (job->due_ns == JR_NEVER) end_without_run(job);
   return job->due_ns != JR_NEVER && !job->due_place ? arm(job) : 0;

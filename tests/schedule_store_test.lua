@@ -56,6 +56,18 @@ function test_an_interval_keeps_its_grid_and_catches_nothing_up()
   lu.assertEquals(play(dir, "2027-01-01T05:03:00Z", code), { "05:10", "05:20" })
 end
 
+-- The store hears of a declaration a moment after the grid began, clocks are slewed, instants are rounded to milliseconds.
+function test_a_due_time_that_was_had_is_not_had_again_a_moment_later()
+  local code = [[
+    local job = every(2).seconds.times(2).catchup("all")%s(function(run) print(run.due %% 10 // 1) end)
+    require("jobrun.core.jobs").restore(job, %d * 1000000, %d * 1000000, false)]]
+  local start <const> = 1798761600000 -- 2027-01-01
+  for _, case in ipairs { { "", 5, 2000 }, { "", 0, 2900 }, { "", 10, 1900 }, { ".jitter(0.9)", 5, 2800 } } do
+    local script = code:format(case[1], start + case[2], start + case[3])
+    lu.assertEquals(play(testing.tmpdir(), "2027-01-01T00:00:03Z", script), { "4.0", "6.0" }, script)
+  end
+end
+
 function test_a_schedule_that_is_no_longer_declared_is_said_to_be_paused()
   local dir = testing.tmpdir()
   play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(1, ""))
