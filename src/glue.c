@@ -173,6 +173,31 @@ static int error_is(lua_State *L) {
   return 1;
 }
 
+static int value_text(lua_State *L) {
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+/* What tostring makes of it; it never raises. */
+static void push_message(lua_State *L, int index) {
+  index = lua_absindex(L, index);
+  luaL_checkstack(L, 8, NULL);
+  lua_pushcfunction(L, value_text);
+  lua_pushvalue(L, index);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK) { /* a script's own __tostring raised */
+    lua_pushfstring(L, "(error object is a %s value, and its __tostring failed: %s)",
+                    luaL_typename(L, index), lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
+    lua_remove(L, -2);
+  }
+}
+
+/* err.message(value) → what tostring makes of it, also where its __tostring raises */
+static int error_message(lua_State *L) {
+  luaL_checkany(L, 1);
+  push_message(L, 1);
+  return 1;
+}
+
 /* err.text(value) → the error and its traceback, as the log shows it */
 static int error_text(lua_State *L) {
   luaL_checkany(L, 1);
@@ -190,6 +215,7 @@ static int error_traceback(lua_State *L) {
 static int open_error_module(lua_State *L) {
   static const luaL_Reg functions[] = {{"new", error_new},
                                        {"is", error_is},
+                                       {"message", error_message},
                                        {"text", error_text},
                                        {"traceback", error_traceback},
                                        {NULL, NULL}};
@@ -318,21 +344,9 @@ int jr_message_handler(lua_State *L) {
   return 1;
 }
 
-static int value_text(lua_State *L) {
-  luaL_tolstring(L, 1, NULL);
-  return 1;
-}
-
 void jr_error_text(lua_State *L, int index) {
   index = lua_absindex(L, index);
-  luaL_checkstack(L, 8, NULL);
-  lua_pushcfunction(L, value_text);
-  lua_pushvalue(L, index);
-  if (lua_pcall(L, 1, 1, 0) != LUA_OK) { /* a script's own __tostring raised */
-    lua_pushfstring(L, "(error object is a %s value, and its __tostring failed: %s)",
-                    luaL_typename(L, index), lua_isstring(L, -1) ? lua_tostring(L, -1) : "?");
-    lua_remove(L, -2);
-  }
+  push_message(L, index);
   const char *text = lua_tostring(L, -1);
   jr_traceback_of(L, index);
   if (lua_isstring(L, -1)) {

@@ -86,12 +86,26 @@ function test_a_job_that_never_works_is_discarded_with_its_error()
   lu.assertEquals(queue.get(id).attempt, 2)
 end
 
-function test_a_result_without_a_json_form_is_a_failure()
+function test_a_result_without_a_json_form_is_a_failure_and_what_was_done_is_not_done_again()
   local q = queue.open "q"
   q:handle(function() return print end)
-  local id = q:push(nil, { retry = 1 })
+  local id = q:push(nil, { retry = 3 })
   lu.assertEquals(kind_of(queue.wait, id), "job_failed")
   lu.assertStrContains(queue.get(id).error, "no JSON form")
+  lu.assertEquals(queue.get(id).attempt, 1)
+end
+
+function test_an_error_that_cannot_be_shown_is_an_error_all_the_same()
+  local q = queue.open "q"
+  local function refuse() error "no" end
+  q:handle(function(job)
+    if job.args == "bad" then error(setmetatable({}, { __tostring = refuse, __index = refuse })) end
+    return job.args
+  end)
+  local id = q:push("bad", { retry = 1 })
+  lu.assertEquals(queue.wait(q:push "good"), "good")
+  lu.assertEquals(kind_of(queue.wait, id), "job_failed")
+  lu.assertStrContains(queue.get(id).error, "its __tostring failed")
 end
 
 function test_a_timeout_cancels_an_attempt_and_the_next_one_says_so()

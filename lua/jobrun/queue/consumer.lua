@@ -119,14 +119,14 @@ local function after_finish(run, when, result, text, state, rows)
 end
 
 local function conclude(run, e, state, when, given_back, result, outcome, next_reason)
-  local done, now, rows = runs.conclude(run, e, state, when, given_back, result, outcome, next_reason)
-  if done then after_finish(run, when, result, e ~= nil and tostring(e) or nil, now, rows) end
+  local done, now, rows, text = runs.conclude(run, e, state, when, given_back, result, outcome, next_reason)
+  if done then after_finish(run, when, result, text, now, rows) end
 end
 
 local function report(run, state, e)
   if state == AVAILABLE or state == CANCELLED then return end
   log.error("%s %d: attempt %d of %d failed%s: %s", run.queue, run.id, run.attempt, run.max_attempts,
-    state == DISCARDED and ", it was the last" or "", tostring(e))
+    state == DISCARDED and ", it was the last" or "", err.message(e))
 end
 
 -- ---- a run ---------------------------------------------------------------------------------------
@@ -139,13 +139,8 @@ end
 
 local function run_handler(consumer, run)
   if run.args_text ~= "null" then run.args = json.decode(run.args_text) end
-  local value
-  if run.timeout then
-    value = task.timeout(run.timeout, call_handler, run, consumer.handler)
-  else
-    value = task.scope(call_handler, run, consumer.handler)
-  end
-  return encode(value)
+  if run.timeout then return task.timeout(run.timeout, call_handler, run, consumer.handler) end
+  return task.scope(call_handler, run, consumer.handler)
 end
 
 local function leave(consumer, run)
@@ -158,8 +153,11 @@ local function work(consumer, run)
   local ok, value = pcall(run_handler, consumer, run)
   if host.is_exiting() then M.stop() end -- it called os.exit, and nothing more is to be claimed
   leave(consumer, run)
+  local result
   if ok then
-    return conclude(run, nil, COMPLETED, nil, 0, value, OK, 0)
+    ok, result = pcall(encode, value)
+    if ok then return conclude(run, nil, COMPLETED, nil, 0, result, OK, 0) end
+    run.max_attempts, value = run.attempt, result -- its work is done: once more would do it twice
   end
   local state, when, given_back, outcome, next_reason = verdict_of(run, value)
   report(run, state, value)

@@ -87,8 +87,9 @@ local SIGNALS = { SIGHUP = 1, SIGINT = 2, SIGQUIT = 3, SIGILL = 4, SIGABRT = 6, 
 -- How the program ended whose failure it is.
 local function note_exit(run, e)
   if type(e) ~= "table" then return end
-  run.exit_code = math.type(e.exit_code) == "integer" and e.exit_code or nil
-  run.signal = SIGNALS[e.signal]
+  local exit_code = rawget(e, "exit_code")
+  run.exit_code = math.type(exit_code) == "integer" and exit_code or nil
+  run.signal = SIGNALS[rawget(e, "signal")]
 end
 
 local function write_down(run, state, when, given_back, result, text, outcome, next_reason)
@@ -105,16 +106,17 @@ end
 ---@return boolean done else it could not be written down, which is logged
 ---@return integer? state of the job, as FINISH of src/store.h; nil: the run had been taken away
 ---@return table? rows jobs that waited for it
+---@return string? text of the error
 function M.conclude(run, e, state, when, given_back, result, outcome, next_reason)
-  local text = e ~= nil and json.text(tostring(e)) or nil
+  local text = e ~= nil and json.text(err.message(e)) or nil
   note_exit(run, e)
   if logs[run] then logs[run]:close() end
   local done, now, rows = pcall(write_down, run, state, when, given_back, result, text, outcome, next_reason)
   if not done and err.is(now, "cancelled") then
     done, now, rows = pcall(task.shield, write_down, run, state, when, given_back, result, text, outcome, next_reason)
   end
-  if not done then log.error("job %d: how this run ended could not be written down: %s", run.id, tostring(now)) end
-  return done, now, rows
+  if not done then log.error("job %d: how this run ended could not be written down: %s", run.id, err.message(now)) end
+  return done, now, rows, text
 end
 
 return M
