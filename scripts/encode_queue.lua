@@ -35,15 +35,15 @@ end)
 -- script starts or the file is written anew.
 local function push(name)
   if name:find "^%." then return end
+  local found = fs.stat(dir_in .. "/" .. name)
+  if not found or found.type ~= "file" then return end -- it has gone again; a folder, a pipe
   if not utf8.len(name) then return log.warn("%q is left out: its name is no UTF-8, rename it", name) end
   local id = q:push({ name = name }, { unique = name, unique_for = "52w", retry = { n = 5, backoff = "1s" } })
   if queue.get(id).state == "discarded" then queue.retry(id) end
 end
 
 local function push_all()
-  for _, entry in ipairs(fs.list(dir_in)) do
-    if entry.type == "file" then push(entry.name) end
-  end
+  for _, entry in ipairs(fs.list(dir_in)) do push(entry.name) end
 end
 
 -- Watching begins before the first look, so nothing falls in between; a lost event means another look.
@@ -54,7 +54,7 @@ print "watching"
 for event in watch do
   if event.type == "overflow" then
     push_all()
-  elseif event.name and fs.exists(dir_in .. "/" .. event.name) then
+  elseif event.name then
     push(event.name)
   end
 end

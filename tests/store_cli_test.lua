@@ -188,6 +188,18 @@ function test_a_pair_of_signals_is_one_stop() -- as timeout(1) sends them
   end
 end
 
+function test_a_run_of_a_schedule_that_was_killed_is_named_and_not_retried()
+  local url = url_in(testing.tmpdir())
+  local function play(code)
+    return jobrun.exec { build .. "/jobrun", "--store=" .. url, "-e", 'every(1).hour.named("n").now()(function() ' .. code,
+      check = false }.stderr
+  end
+  play 'os.execute("kill -9 $PPID") sleep(9) end)'
+  lu.assertStrContains(play "end) on.start(function() os.exit(0) end)", "`jobrun trigger n` runs it now")
+  local id = json.decode((command(url, "jobs", "--json", "--state=discarded"))).id
+  lu.assertStrContains(command(url, "retry", id), "is a run of the schedule n, left as it is")
+end
+
 function test_doctor_finds_what_is_wrong()
   local dir = testing.tmpdir()
   local url = url_in(dir)

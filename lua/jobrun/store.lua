@@ -97,6 +97,17 @@ local function wait_for_orphans(rows)
   if pid then log.warn("process %s, of a run that was lost, is still there: its job starts again beside it", pid) end
 end
 
+local function report_ended(store, id, queue, attempt)
+  if queue ~= "" then
+    log.error("%s: job %d was started for the last time (attempt %d) when its process ended: `jobrun retry %d` starts it "
+      .. "again", queue, id, attempt, id)
+    return
+  end
+  local name = store:call(core.query, "job", id)[1].sched
+  log.error("schedule %s: a run was lost with its process, and goes on at its next due time: `jobrun trigger %s` runs it now",
+    name, name)
+end
+
 -- Whoever had the store before is dead, or we would not have its lock: its runs are lost, its jobs start again.
 local function rescue(store)
   local lost = store:call(core.lost) or {}
@@ -105,8 +116,7 @@ local function rescue(store)
   for _, row in ipairs(rescued) do
     if row[3] ~= 1 then
       ended = ended + 1
-      log.error("%s: job %d was started for the last time (attempt %d) when its process ended: `jobrun retry %d` starts it "
-        .. "again", row[2] ~= "" and row[2] or "schedule", row[1], row[4], row[1])
+      report_ended(store, row[1], row[2], row[4])
     end
   end
   if #rescued == 0 then return end

@@ -166,6 +166,10 @@ end
 ---@return string
 function M.changed(said, verb)
   if verb == "cancel" and said.was == "running" then return said.id .. ": its run is cancelled" end
+  if verb == "retry" and said.schedule ~= json.null then
+    return ("%s: is a run of the schedule %s, left as it is: `jobrun trigger %s` runs it now"):format(said.id, said.schedule,
+      said.schedule)
+  end
   if said.was == said.state then return ("%s: is %s, left as it is"):format(said.id, said.state) end
   return ("%s: %s (it was %s)"):format(said.id, verb == "cancel" and "cancelled" or "available", said.was)
 end
