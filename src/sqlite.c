@@ -78,6 +78,11 @@ static int status_of(sqlite3 *db, int code) {
 /* Of the call that just returned `code`. */
 static int fail(jr_sqlite *c, int code) {
   int status = status_of(c->db, code);
+  if (status == UV_EROFS)
+    return jr_sqlite_fail(c, status,
+                          "the store '%s' may not be written by this user, which SQLite needs "
+                          "to read it too: be its owner, or copy it and the files beside it",
+                          c->path);
   if (status == JR_ECORRUPT)
     return jr_sqlite_fail(
         c, status,

@@ -200,6 +200,43 @@ function test_a_run_of_a_schedule_that_was_killed_is_named_and_not_retried()
   lu.assertStrContains(command(url, "retry", id), "is a run of the schedule n, left as it is")
 end
 
+function test_a_child_in_a_session_of_its_own_outlives_its_run_and_holds_up_no_rescue()
+  local dir = testing.tmpdir()
+  local began = false
+  local code = [[
+    queue.open("q"):handle(function(job)
+      if job.reason == "lost" then print "again" os.exit(0) end
+      exec { "sh", "-c", "setsid sh -c 'echo $$ > $0.new; mv $0.new $0; exec sleep 60' $0 & sleep 60", arg[1] .. "/pid" }
+    end)
+    if arg[2] then queue.open("q"):push() end]]
+  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url_in(dir), "-e", code, dir, "push",
+    check = false }
+  local pid = testing.wait_for(function() return jobrun.fs.exists(dir .. "/pid") and jobrun.fs.read(dir .. "/pid") end)
+  os.execute("kill -9 " .. p.pid)
+  p:wait()
+  local again = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url_in(dir), "-e", code, dir,
+    on_line = function() began = true end }
+  local is_in_time = pcall(testing.wait_for, function() return began end, 8) -- an orphan is waited for for 15 s
+  lu.assertTrue(os.execute("kill -9 " .. pid))
+  lu.assertTrue(is_in_time)
+  lu.assertEquals(again:wait().exit_code, 0)
+end
+
+function test_arguments_may_come_by_standard_input_and_the_last_lines_of_a_log_are_given()
+  local dir = testing.tmpdir()
+  local url = url_in(dir)
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    local q = queue.open "q"
+    q:handle(function(job) for i = 1, 5 do job:log("line %d", i) end end)
+    queue.wait(q:push()) os.exit(0)]] }
+  lu.assertStrContains(command(url, "logs", "q", "-n", "2"), "line 4\nline 5")
+  lu.assertNotStrContains(command(url, "logs", "q", "-n", "2"), "line 3")
+  lu.assertStrContains(command(url, "logs", "q", "-n", "9"), "line 1\n")
+  lu.assertEquals(command(url, "logs", "q", "-n", "0"), "")
+  jobrun.exec { build .. "/jobrun", "push", "q", "-", "--store=" .. url, stdin = '{"a": [1]}' }
+  lu.assertEquals(of("unix:" .. dir .. "/store.db.d/socket", "jobs", "--json")[1].args, { a = { 1 } })
+end
+
 function test_doctor_finds_what_is_wrong()
   local dir = testing.tmpdir()
   local url = url_in(dir)

@@ -153,7 +153,7 @@ end
 -- ---- queues --------------------------------------------------------------------------------------
 
 ---The queue of that name. concurrency: how many jobs this process runs at a time (1); max_global: how many run at a time
----in all; rate: `{n=10, per="1s"}` starts at most. (suspends)
+---in all; rate: `{n=10, per="1s"}` starts at once at most, and one more each 0.1 s (a token bucket). (suspends)
 ---@param name string
 ---@param options? {concurrency?: integer, max_global?: integer, rate?: {n: integer, per?: number|string}}
 ---@return jobrun.Queue

@@ -58,7 +58,8 @@ end
 ---@param url string
 ---@return string
 function M.file_of(what, url)
-  local path = M.parse(url:find "^%a[%w+]*:" and url or "sqlite:" .. url).path
+  local parsed = M.parse(url:find "^%a[%w+]*:" and url or "sqlite:" .. url)
+  local path = parsed.path or parsed.socket:match "^(.*)%.d/socket$"
   if not path or path == ":memory:" then check.fail("%s: %s is no store's file", what, check.show(url)) end
   local file, why, code = io.open(path, "rb")
   if code == 2 then check.fail("%s: there is no store '%s'", what, path) end
@@ -77,10 +78,17 @@ local function is_orphan(pid, lost)
   return job ~= nil and lost[job] == fence
 end
 
+-- One that a run put in a session of its own (setsid) is meant to outlive it, as it does a run that ends in order.
+local function has_left(pid, lost)
+  local ok, stat = pcall(fs.read, "/proc/" .. pid .. "/stat")
+  local session = ok and stat:match "^.*%) %a %d+ %d+ (%d+)"
+  return session and is_orphan(session, lost)
+end
+
 local function any_orphan(lost)
   for _, entry in ipairs(fs.list "/proc") do
     local pid = entry.name:match "^%d+$"
-    if pid and is_orphan(pid, lost) then return pid end
+    if pid and is_orphan(pid, lost) and not has_left(pid, lost) then return pid end
   end
 end
 

@@ -16,7 +16,7 @@ local M = {}
 
 M.help = [[
 jobrun logs [RUN|JOB] (-s ADDR | --store URL) [-n COUNT] [--level=LEVEL] [-f] [--json]
-jobrun logs ID --store URL [-n LINES] [-f] [--json]
+jobrun logs ID|NAME --store URL [-n LINES] [-f] [--json]
 
 The last 100 events of a running script's log, or COUNT (1000 at most); of one run or job; -f goes on with those that
 come. (-s: see jobrun help status.) Or what the newest run of a queued job has logged, be the store open in a process or
@@ -85,11 +85,9 @@ local function read_from(path, offset)
 end
 
 local function last_lines(text, count)
-  local at = #text
-  for _ = 1, count do
-    at = at > 0 and text:sub(1, at - 1):match "^.*()\n" or 0
-  end
-  return text:sub(at + 1)
+  local starts = {}
+  for start in text:gmatch "()[^\n]*\n" do starts[#starts + 1] = start end
+  return text:sub(starts[math.max(#starts - count, 0) + 1] or #text + 1)
 end
 
 local function print_lines(text, run, as_json)
@@ -105,9 +103,12 @@ end
 
 local function of_store(...)
   local db, options, rest, path = stored.open("logs", M.help, { follow = true, count = "number" },
-    { 1, 1, words = "a job's id" }, ...)
+    { 1, 1, words = "a job's id, or a queue's or schedule's name" }, ...)
   if not db then return end
-  local id = stored.id("logs", rest[1])
+  local id = stored.id_or_newest("logs", db, rest[1])
+  while options.follow and db:call(core.query, "job", id)[1] and not db:call(core.query, "runs", id, 1)[1] do
+    task.sleep(0.1) -- until it starts
+  end
   local run, log_path = newest_run(db, id, path)
   local text = read_from(log_path, 0)
   if text == "" and run.ended_at then

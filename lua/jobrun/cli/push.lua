@@ -13,8 +13,8 @@ local M = {}
 M.help = [[
 jobrun push QUEUE [ARGS] [--store URL] [--delay D] [--priority N] [--json]
 
-Adds a job, whose arguments are JSON, and prints its id once it is on disk; to a store, be it open in a process or not,
-or with -s ADDR to a script that runs (see jobrun help status).
+Adds a job, whose arguments are JSON (-: standard input), and prints its id once it is on disk; to a store, be it open in
+a process or not, or with -s ADDR to a script that runs (see jobrun help status). The lowest priority runs first.
 
 Example:  jobrun push encode '{"src": "a.mov"}' --store sqlite:state.db --delay 5m]]
 
@@ -22,7 +22,7 @@ local function read(options, rest)
   local delay = options.delay and check.duration(tonumber(options.delay) or options.delay, "push: --delay") or 0
   local priority = math.tointeger(tonumber(options.priority or 0))
   if not priority then check.fail("push: --priority: expected a whole number, got %s", check.show(options.priority)) end
-  local ok, args = pcall(json.decode, rest[2] or "null")
+  local ok, args = pcall(json.decode, rest[2] == "-" and io.read "a" or rest[2] or "null")
   if not ok then check.fail("push: the arguments are no JSON: %s", (tostring(args.message):gsub("^json.decode: ", ""))) end
   return args, delay, priority
 end
