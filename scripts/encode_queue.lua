@@ -35,8 +35,8 @@ end)
 -- script starts or the file is written anew.
 local function push(name)
   if name:find "^%." then return end
-  local found = fs.stat(dir_in .. "/" .. name)
-  if not found or found.type ~= "file" then return end -- it has gone again; a folder, a pipe
+  local is_readable, found = pcall(fs.stat, dir_in .. "/" .. name)
+  if not is_readable or not found or found.type ~= "file" then return end -- it has gone; a folder, a pipe, a loop of links
   if not utf8.len(name) then return log.warn("%q is left out: its name is no UTF-8, rename it", name) end
   local id = q:push({ name = name }, { unique = name, unique_for = "52w", retry = { n = 5, backoff = "1s" } })
   if queue.get(id).state == "discarded" then queue.retry(id) end

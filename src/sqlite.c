@@ -30,6 +30,8 @@
 
 #define SCHEMA_VERSION 1
 #define LOCK_BYTE      (INT64_C(1) << 40)
+#define SHARED_FIRST   0x40000002 /* the bytes SQLite locks for reading (its file format) */
+#define SHARED_LEN     510
 
 static const char *const texts[] = {
 #define X(name, text) text,
@@ -230,6 +232,17 @@ static int lock_file(jr_sqlite *c) {
                         c->path);
 }
 
+/* SQLite's own lock goes when anybody in this process closes a descriptor of the file (fcntl(2));
+ * the next sqlite3 that ends would then take itself for the last and remove the WAL we write. This
+ * one stays, and lets nobody have the file alone. */
+static int keep_shared(jr_sqlite *c) {
+  struct flock lock = {
+      .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = SHARED_FIRST, .l_len = SHARED_LEN};
+  if (fcntl(c->file_fd, F_OFD_SETLK, &lock) == 0) return 0;
+  return jr_sqlite_fail(c, UV_EBUSY, "the store '%s' is locked by another program: end it",
+                        c->path);
+}
+
 /* Locks and shared memory do not work on these, or not always. */
 static int refuse_network(jr_sqlite *c) {
   char folder[sizeof c->path];
@@ -396,6 +409,7 @@ int jr_sqlite_open(jr_sqlite *c, const jr_store_opts *opts) {
   if (status == 0 && !is_memory(c) && !opts->is_reader) status = take_lock(c);
   if (status == 0 && !is_memory(c) && !opts->is_reader) status = lock_file(c);
   if (status == 0) status = open_db(c, opts);
+  if (status == 0 && c->file_fd >= 0) status = keep_shared(c);
   if (status < 0) jr_sqlite_close(c);
   return status;
 }

@@ -171,6 +171,22 @@ static int insert(jr_verb_call *v, const draft *d, int64_t state) {
   return jr_sqlite_finish(v->c, s);
 }
 
+/* The id is there: the same push that was asked for again, or another one's job? */
+static int check_same(jr_verb_call *v, const draft *d) {
+  sqlite3_stmt *s = ask(v, JR_SQL_SAME_JOB, 1, d->id, 0);
+  if (!s) return v->c->status;
+  bind_text(s, 2, &d->queue);
+  bind_text(s, 3, &d->kind);
+  bind_text(s, 4, &d->args);
+  bind_text(s, 5, &d->opts);
+  int status = jr_sqlite_step(v->c, s);
+  if (status == 1) sqlite3_reset(s);
+  if (status != 0) return status < 0 ? status : 0;
+  return jr_sqlite_fail(v->c, JR_EUSAGE,
+                        "push: the id %lld is another job's, as the clock was set back: push again",
+                        (long long)d->id);
+}
+
 int jr_sqljob_enqueue(jr_verb_call *v) {
   draft d = {0};
   bool taken = false, failed = false;
@@ -183,9 +199,11 @@ int jr_sqljob_enqueue(jr_verb_call *v) {
                           "push: after: a job it is to wait for has ended without completing");
   int64_t state = d.deps_left ? BLOCKED : d.run_at > v->now ? SCHEDULED : AVAILABLE;
   if ((status = insert(v, &d, state)) < 0) return status;
+  bool is_new = sqlite3_changes(v->c->db) > 0;
+  if (!is_new && (status = check_same(v, &d)) < 0) return status;
   if (state == SCHEDULED) note_due(v->c, d.run_at);
   jr_cells_add_integer(v->out, d.id);
-  jr_cells_add_integer(v->out, sqlite3_changes(v->c->db) > 0); /* 0: asked for a second time */
+  jr_cells_add_integer(v->out, is_new); /* 0: asked for a second time */
   jr_cells_add_integer(v->out, state);
   return 0;
 }

@@ -16,6 +16,7 @@
 #define JR_SQL_LIST(X) \
   X(ENQUEUE, "INSERT INTO jr_job(id, queue, kind, state, priority, run_at, max_attempts, timeout_ms, args, opts, ukey, ukey_until, deps_left, " \
     "created_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING") \
+  X(SAME_JOB, "SELECT 1 FROM jr_job WHERE id = ?1 AND queue = ?2 AND kind = ?3 AND args = ?4 AND opts = ?5") \
   X(BY_UKEY, "SELECT id, state, ukey_until FROM jr_job WHERE ukey = ?1") \
   X(FREE_UKEY, "UPDATE jr_job SET ukey = NULL WHERE id = ?1") \
   X(JOB_STATE, "SELECT state, queue FROM jr_job WHERE id = ?1") \

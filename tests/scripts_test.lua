@@ -219,7 +219,7 @@ function test_an_encode_queue_takes_up_again_what_was_killed_too_often()
   local h = exec.start { program, "--quiet", "scripts/encode_queue.lua", from, to, dir .. "/queue.db", check = false }
   testing.wait_for(function() return helper.entries(to) == "1.mp4.mp4" end, 20)
   -- pipes and folders are no files, and take no worker; a link is what it leads to
-  os.execute(("cd '%s' && mkfifo p1 p2 p3 && mkdir d && ln -s 1.mp4 l.mp4"):format(from))
+  os.execute(("cd '%s' && mkfifo p1 p2 p3 && mkdir d && ln -s loop loop && ln -s 1.mp4 l.mp4"):format(from))
   testing.wait_for(function() return helper.entries(to) == "1.mp4.mp4 l.mp4.mp4" end, 20)
   h:signal "SIGTERM"
   lu.assertEquals(h:wait().exit_code, 0)

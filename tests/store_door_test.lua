@@ -110,6 +110,10 @@ function test_a_push_that_is_asked_for_twice_is_done_once()
   local push = json.encode { said[1], "q", "job", 0, json.null, 10, json.null, "1", "{}", json.null, json.null }
   lu.assertEquals({ post(socket, "enqueue", push) }, { 200, { said[1], 1, 1 } })
   lu.assertEquals(select(2, post(socket, "enqueue", push))[2], 0)
+  local other = json.encode { said[1], "q", "job", 0, json.null, 10, json.null, "2", "{}", json.null, json.null }
+  local status, refusal = post(socket, "enqueue", other)
+  lu.assertEquals(status, 409)
+  lu.assertStrContains(refusal.message, "is another job's")
   local _, next_one = post(socket, "ids", "[1]")
   lu.assertTrue(next_one[1] >= said[1] + 3)
   stop(p)

@@ -541,6 +541,27 @@ function test_a_store_that_was_closed_says_so()
   lu.assertEquals(e.kind, "closed")
 end
 
+-- POSIX locks go with any descriptor of the file that the process closes; the sqlite3 that ends next must not remove the WAL.
+function test_a_descriptor_of_the_file_that_is_closed_costs_no_acknowledged_job()
+  if not os.execute "command -v sqlite3 >/dev/null" then lu.skip "needs the sqlite3 command" end
+  local open_again <const> = 'pcall(require("jobrun.core.store").open, arg[1], false, false)'
+  for _, touch in ipairs { 'io.open(arg[1], "rb"):close()', open_again } do
+    local path = testing.tmpdir() .. "/s.db"
+    jobrun.exec { os.getenv "JOBRUN_BUILD" .. "/jobrun", "--quiet", "--store=sqlite:" .. path, "-e", [[
+      local q = queue.open "q"
+      q:push "first"
+      ]] .. touch .. [[
+
+      os.execute("sqlite3 '" .. arg[1] .. "' 'select count(*) from jr_job' >/dev/null")
+      for i = 1, 5 do q:push(i) end
+      os.execute "kill -9 $PPID"
+      sleep(9)]], path, check = false }
+    local f = io.popen(("sqlite3 '%s' 'select count(*) from jr_job'"):format(path))
+    lu.assertEquals(f:read "n", 6, touch)
+    f:close()
+  end
+end
+
 function test_a_store_nobody_closed_is_collected()
   open ":memory:"
   collectgarbage()

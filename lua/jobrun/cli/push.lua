@@ -22,7 +22,7 @@ local function read(options, rest)
   local delay = options.delay and check.duration(tonumber(options.delay) or options.delay, "push: --delay") or 0
   local priority = math.tointeger(tonumber(options.priority or 0))
   if not priority then check.fail("push: --priority: expected a whole number, got %s", check.show(options.priority)) end
-  local ok, args = pcall(json.decode, rest[2] == "-" and io.read "a" or rest[2] or "null")
+  local ok, args = pcall(json.decode, rest[2] or "null")
   if not ok then check.fail("push: the arguments are no JSON: %s", (tostring(args.message):gsub("^json.decode: ", ""))) end
   return args, delay, priority
 end
@@ -41,7 +41,11 @@ end
 
 ---@param ... string
 function M.main(...)
-  local db, at, options, rest = stored.reach("push", M.help, SPEC, COUNT, ...)
+  local words = table.pack(...)
+  for i = 1, words.n do
+    if words[i] == "-" then words[i] = io.read "a" end -- before the store is opened, which nobody else has then
+  end
+  local db, at, options, rest = stored.reach("push", M.help, SPEC, COUNT, table.unpack(words, 1, words.n))
   if not options then return end
   queue.check_name("push", rest[1])
   local job

@@ -58,6 +58,7 @@ local function request(self, word, ...)
   local ok, said = pcall(r.json, r)
   if not ok then fail(self, "system", ("it answered with status %d: %s"):format(r.status, r.body:sub(1, 200))) end
   if r.status ~= 200 then
+    self.left = 0 -- its ids may be another's by now
     error(err.new { kind = said.kind or "system", op = "store", message = said.message or said.detail or r.body }, 0)
   end
   for i = 1, #said do
