@@ -16,7 +16,7 @@ local M = {}
 
 M.help = [[
 jobrun logs [RUN|JOB] (-s ADDR | --store URL) [-n COUNT] [--level=LEVEL] [-f] [--json]
-jobrun logs ID|NAME --store URL [-n LINES] [-f] [--json]
+jobrun logs ID --store URL [-n LINES] [-f] [--json]
 
 The last 100 events of a running script's log, or COUNT (1000 at most); of one run or job; -f goes on with those that
 come. (-s: see jobrun help status.) Or what the newest run of a queued job has logged, be the store open in a process or
