@@ -117,7 +117,7 @@ static void resize(image *m, size_t len) {
 
 static void put(image *m, const record *r, int len) {
   if ((size_t)r->at + (size_t)len > m->len) resize(m, (size_t)r->at + (size_t)len);
-  if (len > 0) memcpy(m->bytes + r->at, r->bytes, (size_t)len); /* of a torn write, perhaps nothing */
+  if (len > 0) memcpy(m->bytes + r->at, r->bytes, (size_t)len);
   m->exists = true;
 }
 
