@@ -393,7 +393,8 @@ static int open_db(jr_sqlite *c, const jr_store_opts *opts) {
   if (status < 0) return status;
   return ask_number(c,
                     "SELECT max(id) FROM (SELECT max(id) AS id FROM jr_job UNION ALL "
-                    "SELECT max(id) FROM jr_node)",
+                    "SELECT max(id) FROM jr_node UNION ALL "
+                    "SELECT CAST(v AS INTEGER) FROM jr_meta WHERE k = 'last_id')",
                     &c->last_id);
 }
 

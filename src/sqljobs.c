@@ -138,8 +138,34 @@ static int add_needs(jr_verb_call *v, draft *d, bool *failed) {
   return 0;
 }
 
-/* True in *taken, with an answer, where the job is there already or another one has its key. */
-static int look_for_equal(jr_verb_call *v, const draft *d, bool *taken) {
+static void answer_taken(jr_verb_call *v, int64_t id, int64_t state) {
+  jr_cells_add_integer(v->out, id);
+  jr_cells_add_integer(v->out, 0);
+  jr_cells_add_integer(v->out, state);
+}
+
+/* 1, with an answer: the same was asked for before, and that answer was lost. */
+static int look_for_itself(jr_verb_call *v, const draft *d) {
+  sqlite3_stmt *s = ask(v, JR_SQL_SAME_JOB, 1, d->id, 0);
+  if (!s) return v->c->status;
+  bind_text(s, 2, &d->queue);
+  bind_text(s, 3, &d->kind);
+  bind_text(s, 4, &d->args);
+  bind_text(s, 5, &d->opts);
+  int status = jr_sqlite_step(v->c, s);
+  if (status <= 0) return status;
+  int64_t state = sqlite3_column_int64(s, 0);
+  bool is_same = sqlite3_column_int64(s, 1);
+  sqlite3_reset(s);
+  if (!is_same)
+    return jr_sqlite_fail(v->c, JR_EUSAGE, "push: the id %lld is another job's: push again",
+                          (long long)d->id);
+  answer_taken(v, d->id, state);
+  return 1;
+}
+
+/* 1, with an answer: another one has its key. */
+static int look_for_equal(jr_verb_call *v, const draft *d) {
   sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_BY_UKEY);
   if (!s) return v->c->status;
   bind_text(s, 1, &d->ukey);
@@ -149,11 +175,8 @@ static int look_for_equal(jr_verb_call *v, const draft *d, bool *taken) {
           until = sqlite3_column_int64(s, 2);
   sqlite3_reset(s);
   if (has_ended(state) && until <= v->now) return run(v, JR_SQL_FREE_UKEY, 1, id, 0);
-  *taken = true;
-  jr_cells_add_integer(v->out, id);
-  jr_cells_add_integer(v->out, 0);
-  jr_cells_add_integer(v->out, state);
-  return 0;
+  answer_taken(v, id, state);
+  return 1;
 }
 
 static int insert(jr_verb_call *v, const draft *d, int64_t state) {
@@ -171,39 +194,22 @@ static int insert(jr_verb_call *v, const draft *d, int64_t state) {
   return jr_sqlite_finish(v->c, s);
 }
 
-/* The id is there: the same push that was asked for again, or another one's job? */
-static int check_same(jr_verb_call *v, const draft *d) {
-  sqlite3_stmt *s = ask(v, JR_SQL_SAME_JOB, 1, d->id, 0);
-  if (!s) return v->c->status;
-  bind_text(s, 2, &d->queue);
-  bind_text(s, 3, &d->kind);
-  bind_text(s, 4, &d->args);
-  bind_text(s, 5, &d->opts);
-  int status = jr_sqlite_step(v->c, s);
-  if (status == 1) sqlite3_reset(s);
-  if (status != 0) return status < 0 ? status : 0;
-  return jr_sqlite_fail(v->c, JR_EUSAGE,
-                        "push: the id %lld is another job's, as the clock was set back: push again",
-                        (long long)d->id);
-}
-
 int jr_sqljob_enqueue(jr_verb_call *v) {
   draft d = {0};
-  bool taken = false, failed = false;
+  bool failed = false;
   read_draft(v, &d);
-  int status = d.ukey.type == JR_CELL_TEXT ? look_for_equal(v, &d, &taken) : 0;
-  if (status < 0 || taken) return status;
+  int status = look_for_itself(v, &d);
+  if (status == 0 && d.ukey.type == JR_CELL_TEXT) status = look_for_equal(v, &d);
+  if (status != 0) return status < 0 ? status : 0;
   if ((status = add_needs(v, &d, &failed)) < 0) return status;
   if (failed)
     return jr_sqlite_fail(v->c, JR_EUSAGE,
                           "push: after: a job it is to wait for has ended without completing");
   int64_t state = d.deps_left ? BLOCKED : d.run_at > v->now ? SCHEDULED : AVAILABLE;
   if ((status = insert(v, &d, state)) < 0) return status;
-  bool is_new = sqlite3_changes(v->c->db) > 0;
-  if (!is_new && (status = check_same(v, &d)) < 0) return status;
   if (state == SCHEDULED) note_due(v->c, d.run_at);
   jr_cells_add_integer(v->out, d.id);
-  jr_cells_add_integer(v->out, is_new); /* 0: asked for a second time */
+  jr_cells_add_integer(v->out, 1);
   jr_cells_add_integer(v->out, state);
   return 0;
 }

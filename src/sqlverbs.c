@@ -37,6 +37,10 @@ static int counted(jr_verb_call *v, int which, int cells, int flags) {
   return status;
 }
 
+static int reserve(jr_verb_call *v) {
+  return plain(v, JR_SQL_RESERVE, 1, 0, 0);
+}
+
 static int beat(jr_verb_call *v) {
   return plain(v, JR_SQL_BEAT, 0, 1, WITH_NODE | WITH_NOW);
 }
@@ -208,6 +212,7 @@ static int query(jr_verb_call *v) {
 int jr_sqlite_do(jr_sqlite *c, jr_verb verb, const jr_cells *in, jr_cells *out) {
   static int (*const verbs[JR_VERBS])(jr_verb_call *) = {
       [JR_VERB_ENQUEUE] = jr_sqljob_enqueue,
+      [JR_VERB_RESERVE] = reserve,
       [JR_VERB_PROMOTE] = jr_sqljob_promote,
       [JR_VERB_CLAIM] = jr_sqljob_claim,
       [JR_VERB_FINISH] = jr_sqljob_finish,

@@ -25,7 +25,8 @@
  * cell given is always `now`, and is left out here.
  *
  * ENQUEUE  id queue kind priority run_at? max_attempts timeout_ms? args opts ukey? ukey_until?
- *          needs… → id is_new state. A job with that ukey that is there already is the answer.
+ *          needs… → id is_new state. A job with that id or ukey that is there already is the answer.
+ * RESERVE  id → nothing: ids up to this one are somebody's, who pushes with them later.
  * PROMOTE  → next_at?, {queue}: what is due becomes available; in which queues, and when the next
  *          one is due.
  * CLAIM    queue k → wait_until?, {id kind priority run_at attempt max_attempts fence timeout_ms?
@@ -55,6 +56,7 @@
 /* clang-format on */
 #define JR_STORE_VERBS(X)                                                                          \
   X(ENQUEUE, "enqueue")                                                                            \
+  X(RESERVE, "reserve")                                                                            \
   X(PROMOTE, "promote")                                                                            \
   X(CLAIM, "claim")                                                                                \
   X(FINISH, "finish")                                                                              \

@@ -16,7 +16,7 @@
 #define JR_SQL_LIST(X) \
   X(ENQUEUE, "INSERT INTO jr_job(id, queue, kind, state, priority, run_at, max_attempts, timeout_ms, args, opts, ukey, ukey_until, deps_left, " \
     "created_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING") \
-  X(SAME_JOB, "SELECT 1 FROM jr_job WHERE id = ?1 AND queue = ?2 AND kind = ?3 AND args = ?4 AND opts = ?5") \
+  X(SAME_JOB, "SELECT state, CASE WHEN queue = ?2 AND kind = ?3 AND args = ?4 AND opts = ?5 THEN 1 ELSE 0 END FROM jr_job WHERE id = ?1") \
   X(BY_UKEY, "SELECT id, state, ukey_until FROM jr_job WHERE ukey = ?1") \
   X(FREE_UKEY, "UPDATE jr_job SET ukey = NULL WHERE id = ?1") \
   X(JOB_STATE, "SELECT state, queue FROM jr_job WHERE id = ?1") \
@@ -43,6 +43,7 @@
   X(FAIL_DEPS, "UPDATE jr_job SET state = 6, finished_at = ?2, error = ?3 " \
     "WHERE state = 7 AND id IN (SELECT job FROM jr_dep WHERE needs = ?1) RETURNING queue, id, state") \
   X(DROP_DEPS, "DELETE FROM jr_dep WHERE needs = ?1") \
+  X(RESERVE, "INSERT INTO jr_meta(k, v) VALUES('last_id', CAST(?1 AS TEXT)) ON CONFLICT(k) DO UPDATE SET v = excluded.v") \
   X(BEAT, "UPDATE jr_node SET beat = beat + 1, seen_at = ?2 WHERE id = ?1 RETURNING beat") \
   X(ADD_NODE, "INSERT INTO jr_node(id, host, boot, pid, state, queues, version, started_at, seen_at) VALUES(?1, ?2, ?3, ?4, 1, '', ?5, ?6, ?6)") \
   X(END_NODES, "UPDATE jr_node SET state = 0 WHERE id <> ?1 AND state = 1") \

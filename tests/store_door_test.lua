@@ -116,6 +116,10 @@ function test_a_push_that_is_asked_for_twice_is_done_once()
   lu.assertStrContains(refusal.message, "is another job's")
   local _, next_one = post(socket, "ids", "[1]")
   lu.assertTrue(next_one[1] >= said[1] + 3)
+  local _, meta = post(socket, "query", '["meta"]')
+  local values = {}
+  for _, row in ipairs(meta[1]) do values[row.k] = row.v end
+  lu.assertEquals(values.last_id, tostring(next_one[1])) -- whoever has the file next gives none of them again
   stop(p)
 end
 
@@ -126,7 +130,13 @@ function test_malformed_requests_are_refused()
   lu.assertEquals((post(socket, "query", "[")), 400)
   local status, said = post(socket, "query", '["nonsense"]')
   lu.assertEquals({ status, said.kind }, { 409, "usage" })
-  for _, bad in ipairs { { "ids", "[]" }, { "ids", "[1.5]" }, { "wait", '["x", 1]' }, { "wait", "[1]" } } do
+  for _, bad in ipairs { { "ids", "[]" }, { "ids", "[1.5]" }, { "ids", "[0]" }, { "wait", '["x", 1]' }, { "wait", "[1]" },
+    { "retry", "[]" }, { "cancel", '["7"]' }, { "limit", '["q", -1]' }, { "pause", "[7]" }, { "query", "[]" },
+    { "enqueue", '["x", "q", "job", 0, null, 10, null, "1", "{}", null, null]' },
+    { "enqueue", '[9223372036854775807, "q", "job", 0, null, 10, null, "1", "{}", null, null]' },
+    { "enqueue", '[1, "q", "job", 0, 1e300, 10, null, "1", "{}", null, null]' },
+    { "enqueue", '[1, "q", "job", 0, null, 10, null, "nonsense", "{}", null, null]' },
+    { "enqueue", '[1, "q", "job", 0, null, 10, null, "1", "{}", null, null, "x"]' } } do
     status, said = post(socket, bad[1], bad[2])
     lu.assertEquals({ status, said.kind }, { 409, "usage" }, bad[2])
   end
@@ -166,6 +176,22 @@ function test_commands_go_through_the_process_that_has_it()
     local job = every(1).hour.named("nightly")(function() end)
     on.start(function() print(job.state) os.exit(0) end)]])
   lu.assertEquals(lines, { "paused" })
+end
+
+function test_the_api_says_what_is_wrong_with_a_push()
+  local _, socket, p = owner(testing.tmpdir())
+  local function api(path, body)
+    local r = jobrun.http.fetch { url = "http://localhost/api/queues/" .. path, method = "POST", socket = socket, body = body,
+      headers = { ["content-type"] = "application/json", connection = "close" } }
+    return r.status, r:json().detail
+  end
+  local status, detail = api("q/push", '{"delay": 1e12}')
+  lu.assertEquals(status, 422)
+  lu.assertStrContains(detail, "delay: expected a duration of 0 to 9.2e9 seconds")
+  status, detail = api(("n"):rep(300) .. "/pause", "{}")
+  lu.assertEquals(status, 422)
+  lu.assertStrContains(detail, "expected a queue's name")
+  stop(p)
 end
 
 function test_a_socket_that_a_killed_process_left_is_in_nobodys_way()

@@ -92,6 +92,20 @@ function tests.a_push_that_is_repeated_is_one_job(db)
   lu.assertEquals(#db:take(10), 1)
 end
 
+function tests.a_push_that_is_repeated_is_one_job_whatever_became_of_it_meanwhile(db)
+  local need = db:add()
+  local push = { id = db.core:id(), needs = { need } }
+  db:add(push)
+  db:cancel(need)
+  lu.assertEquals({ db:add(push) }, { push.id, 0, CANCELLED })
+  local keyed = { id = db.core:id(), ukey = "k" }
+  db:add(keyed)
+  db:stop(db:take()[1], COMPLETED)
+  lu.assertEquals({ db:add(keyed) }, { keyed.id, 0, COMPLETED })
+  lu.assertEquals(db:get(keyed.id).ukey, "k")
+  lu.assertErrorMsgContains("another job's", db.add, db, { id = push.id, args = "[2]" })
+end
+
 function tests.who_lost_its_fence_changes_nothing(db)
   local id = db:add()
   local job = db:take()[1]
@@ -460,6 +474,19 @@ function test_a_file_keeps_what_it_was_given_and_ids_go_on()
   db = open(path)
   lu.assertEquals(db:get(id).args, "[1]")
   lu.assertTrue(db.core:id() > id)
+  db.core:close()
+end
+
+function test_a_reserved_id_is_given_to_nobody_else_though_the_clock_is_set_back()
+  local path = testing.tmpdir() .. "/store.db"
+  local db = open(path)
+  jobrun.clock.step(3600)
+  local reserved = db.core:id()
+  db:reserve(reserved)
+  db.core:close()
+  jobrun.clock.step(-3600)
+  db = open(path)
+  lu.assertTrue(db.core:id() > reserved)
   db.core:close()
 end
 

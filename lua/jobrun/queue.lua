@@ -116,7 +116,7 @@ local function opts_of(policy, o)
 end
 
 local function ms(seconds)
-  return seconds and math.floor(seconds * 1000 + 0.5)
+  return seconds and math.max(math.floor(seconds * 1000 + 0.5), 1)
 end
 
 -- ---- what the store's answers mean for this process ----------------------------------------------
@@ -163,7 +163,7 @@ function M.open(name, options)
   if known and not options then return known end
   local o = check.options("queue.open", options or {}, OPEN_OPTIONS)
   local rate = o.rate and check.options("queue.open: rate", o.rate, RATE_OPTIONS) or {}
-  if rate.per and rate.per <= 0 then check.fail "queue.open: rate.per: expected a duration above 0" end
+  if rate.per and rate.per < 0.001 then check.fail("queue.open: rate.per: expected at least 1 ms, got %s s", rate.per) end
   if known and known.is_set then
     check.fail("queue.open: the queue %s was opened with options already", check.show(name))
   end
@@ -409,7 +409,6 @@ end
 ---@param values table with n
 ---@return table results with n
 function M.perform(verb, values)
-  if verb == core.enqueue then M.check_name("push", values[2]) end
   local results = table.pack(store.current():call(verb, table.unpack(values, 1, values.n)))
   if verb == core.enqueue then after_push(values[2], values[5], results[3]) end
   if verb == core.cancel then after_cancel(values[1], results[1], results[2]) end

@@ -9,6 +9,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local calendar = require "jobrun.calendar"
 local check = require "jobrun.check"
 local core = require "jobrun.core.store"
 local is_array = require("jobrun.core.json").is_array
@@ -22,31 +23,59 @@ local store = require "jobrun.store"
 
 local M = {}
 
-local VERBS <const> = {
-  enqueue = true, cancel = true, retry = true, pause = true, limit = true, query = true, ids = true, wait = true,
-}
 local MOST_IDS <const>, MOST_BODY <const> = 1000, 16 * 1024 * 1024
 
+-- They are reserved in the file: a process that comes after this one gives them to nobody else, whatever its clock says.
 local function ids(n)
   local db = store.current()
   local first = db:id()
-  for _ = 2, math.min(n, MOST_IDS) do db:id() end
+  local last = first
+  for _ = 2, math.min(n, MOST_IDS) do last = db:id() end
+  db:call(core.reserve, last)
   return first
 end
 
-local TAKES <const> = { ids = { "integer" }, wait = { "integer", "number" } }
+-- ---- what a verb takes ---------------------------------------------------------------------------
 
-local function check_types(word, values)
-  for i, kind in ipairs(TAKES[word] or {}) do
+local KINDS <const> = {
+  ["a whole number"] = function(x) return math.type(x) == "integer" end,
+  ["a whole number from 1"] = function(x) return math.type(x) == "integer" and x > 0 end,
+  ["an id from ids"] = function(x) return math.type(x) == "integer" and x > 0 and x < store.current():id() end,
+  ["an instant in ms"] = function(x) return math.type(x) == "integer" and x >= 0 and x < calendar.LAST_S * 1000 end,
+  ["a number"] = function(x) return type(x) == "number" end,
+  ["a text"] = function(x) return type(x) == "string" end,
+  ["a queue's name"] = function(x) return pcall(queue.check_name, "", x) end,
+  ["JSON as a text"] = function(x) return type(x) == "string" and pcall(json.decode, x) end,
+}
+
+local NUMBER <const>, ID <const>, COUNT <const>, NAME <const> = "a whole number", "an id from ids", "a whole number from 1",
+  "a queue's name"
+
+local TAKES <const> = { -- "?": may be null; `more`: of those that follow
+  enqueue = { ID, NAME, "a text", NUMBER, "an instant in ms?", COUNT, COUNT .. "?", "JSON as a text", "JSON as a text", "a text?",
+    NUMBER .. "?", more = NUMBER },
+  cancel = { NUMBER },
+  retry = { NUMBER },
+  pause = { NAME, "an instant in ms?" },
+  limit = { NAME, COUNT .. "?", COUNT .. "?", COUNT .. "?" },
+  query = { "a text" },
+  ids = { COUNT },
+  wait = { NUMBER, "a number" },
+}
+
+local function check_values(word, values)
+  local takes = TAKES[word]
+  for i = 1, math.max(#takes, takes.more and values.n or 0) do
+    local kind, may_be_null = (takes[i] or takes.more):gsub("%?$", "")
     local x = values[i]
-    if type(x) ~= "number" or kind == "integer" and math.type(x) ~= "integer" then
-      check.fail("%s: value %d: expected %s, got %s", word, i, kind, check.show(x))
+    if not (x == nil and may_be_null == 1 or KINDS[kind](x)) then
+      check.fail("%s: value %d: expected %s%s, got %s", word, i, kind, may_be_null == 1 and " or null" or "", check.show(x))
     end
   end
 end
 
 local function perform(word, values)
-  check_types(word, values)
+  check_values(word, values)
   if word == "ids" then return table.pack(ids(values[1])) end
   if word == "wait" then return table.pack(queue.ended(values[1], values[2])) end
   return queue.perform(core[word], values)
@@ -54,7 +83,7 @@ end
 
 local function answer(req)
   local word = req.params.verb
-  if not VERBS[word] then http.fail(404, ("no verb %s"):format(word)) end
+  if not TAKES[word] then http.fail(404, ("no verb %s"):format(word)) end
   local read, values = pcall(json.decode, req.raw_body)
   if not read or not is_array(values) then http.fail(400, "expected a JSON array of values") end
   values.n = #values

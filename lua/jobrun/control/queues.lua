@@ -5,6 +5,7 @@
 --
 -- SPDX-License-Identifier: MIT
 
+local err = require "jobrun.core.error"
 local http = require "jobrun.http"
 local json = require "jobrun.json"
 local queue = require "jobrun.queue"
@@ -23,13 +24,21 @@ local function show(req)
   return queue.look(req.params.id) or http.fail(404, ("there is no job %d in a queue"):format(req.params.id))
 end
 
+-- What the caller has wrong is said to the caller.
+local function try(fn, ...)
+  local ok, result = pcall(fn, ...)
+  if ok then return result end
+  if not err.is(result, "usage") then error(result, 0) end
+  http.fail(422, result.message)
+end
+
 local function push(req)
   local job = req.body
   local args = job.args
   if args == json.null then args = nil end
-  local ok, q = pcall(queue.open, req.params.name)
-  if not ok then http.fail(422, q.message or tostring(q)) end
-  local id = q:push(args, { priority = job.priority, delay = job.delay > 0 and job.delay or nil })
+  local id = try(function()
+    return queue.open(req.params.name):push(args, { priority = job.priority, delay = job.delay > 0 and job.delay or nil })
+  end)
   return 201, queue.look(id)
 end
 
@@ -46,7 +55,7 @@ end
 
 local function switch(deed)
   return function(req)
-    queue[deed](req.params.name)
+    try(queue[deed], req.params.name)
     return { queue = req.params.name, paused = deed == "pause" }
   end
 end
