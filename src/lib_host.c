@@ -57,6 +57,12 @@ static int host_is_looking(lua_State *L) {
   return 1;
 }
 
+/* hold(n): loading is not over before as many have been taken back, by a negative n */
+static int host_hold(lua_State *L) {
+  jr_of(L)->holds += (int)luaL_checkinteger(L, 1);
+  return 0;
+}
+
 /* is_exiting() → boolean: was os.exit called? */
 static int host_is_exiting(lua_State *L) {
   lua_pushboolean(L, jr_of(L)->exits);
@@ -191,6 +197,7 @@ int jr_open_host(lua_State *L) {
                                        {"step", host_step},
                                        {"is_looking", host_is_looking},
                                        {"is_exiting", host_is_exiting},
+                                       {"hold", host_hold},
                                        {"declare", host_declare},
                                        {"log", host_log},
                                        {"log_style", host_log_style},

@@ -143,13 +143,9 @@ static void on_drop(jr_wait *w) {
 }
 
 static const jr_wait_ops call_ops = {.name = "store", .push = push_answer, .drop = on_drop};
-static const jr_wait_ops loading_ops = {
+static const jr_wait_ops loading_ops = { /* of LIMIT, which opens a queue: a script that does so
+                                            first still declares */
     .name = "store", .push = push_answer, .drop = on_drop, .loads = true};
-
-/* Verbs that open a store or a queue: a script that does so first still declares. */
-static bool loads(jr_verb verb) {
-  return verb == JR_VERB_LOST || verb == JR_VERB_RESCUE || verb == JR_VERB_LIMIT;
-}
 
 static void on_done(jr_store_op *op) {
   store_call *call = op->data;
@@ -174,7 +170,7 @@ static store_call *new_call(lua_State *L, jr_store *store, int verb) {
     jr_raise_status(L, "store", UV_ENOMEM);
   }
   *call = (store_call){
-      .wait.ops = loads(op->verb) ? &loading_ops : &call_ops, .op = op, .mem = mem, .owners = 2};
+      .wait.ops = verb == JR_VERB_LIMIT ? &loading_ops : &call_ops, .op = op, .mem = mem, .owners = 2};
   op->done = on_done;
   op->data = call;
   return call;

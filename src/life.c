@@ -140,7 +140,7 @@ static bool is_idle(jobrun *rt) {
 
 static void note_loaded(jobrun *rt) {
   jr_host *h = jr_host_of(rt);
-  if (h->loaded || h->main_failed) return;
+  if (h->loaded || h->main_failed || rt->holds > 0) return;
   if (h->main && h->main->state == JR_TASK_READY && lua_status(h->main->co) == LUA_OK) return;
   if (h->main && h->main->wait && h->main->wait->ops->loads) return;
   h->loaded = true;

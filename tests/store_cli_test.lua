@@ -200,26 +200,61 @@ function test_a_run_of_a_schedule_that_was_killed_is_named_and_not_retried()
   lu.assertStrContains(command(url, "retry", id), "is a run of the schedule n, left as it is")
 end
 
-function test_a_child_in_a_session_of_its_own_outlives_its_run_and_holds_up_no_rescue()
+local function holds_up_no_rescue(start)
   local dir = testing.tmpdir()
   local began = false
   local code = [[
     queue.open("q"):handle(function(job)
       if job.reason == "lost" then print "again" os.exit(0) end
-      exec { "sh", "-c", "setsid sh -c 'echo $$ > $0.new; mv $0.new $0; exec sleep 60' $0 & sleep 60", arg[1] .. "/pid" }
+      exec { "sh", "-c", "setsid sh -c '" .. arg[2] .. "' $0 & sleep 60", arg[1] .. "/pid" }
     end)
-    if arg[2] then queue.open("q"):push() end]]
-  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url_in(dir), "-e", code, dir, "push",
+    if arg[3] then queue.open("q"):push() end]]
+  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url_in(dir), "-e", code, dir, start, "push",
     check = false }
   local pid = testing.wait_for(function() return jobrun.fs.exists(dir .. "/pid") and jobrun.fs.read(dir .. "/pid") end)
   os.execute("kill -9 " .. p.pid)
   p:wait()
-  local again = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url_in(dir), "-e", code, dir,
+  local again = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url_in(dir), "-e", code, dir, start,
     on_line = function() began = true end }
   local is_in_time = pcall(testing.wait_for, function() return began end, 8) -- an orphan is waited for for 15 s
   lu.assertTrue(os.execute("kill -9 " .. pid))
   lu.assertTrue(is_in_time)
   lu.assertEquals(again:wait().exit_code, 0)
+end
+
+function test_a_child_in_a_session_of_its_own_outlives_its_run_and_holds_up_no_rescue()
+  holds_up_no_rescue "echo $$ > $0.new; mv $0.new $0; exec sleep 60"
+  holds_up_no_rescue "sleep 60 & echo $! > $0.new; mv $0.new $0" -- a daemon, whose session's leader has ended
+end
+
+function test_a_script_declares_all_before_it_starts_though_it_waits_for_what_a_killed_one_left()
+  local dir = testing.tmpdir()
+  local code = [[
+    on.start(function() print "start" end)
+    local q = queue.open("q")
+    q:handle(function(job)
+      if job.reason == "lost" then print "again" os.exit(0) end
+      exec { "sh", "-c", "trap '' TERM; echo > $0.up; while [ ! -e $0.go ]; do sleep 0.02; done", arg[1] .. "/child" }
+    end)
+    print "declared"
+    io.stdout:flush()
+    if arg[2] then q:push() end]]
+  local function run(...)
+    return jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url_in(dir), "-e", code, dir, check = false, ... }
+  end
+  local p = run "push"
+  testing.wait_for(function() return jobrun.fs.exists(dir .. "/child.up") end)
+  os.execute("kill -9 " .. p.pid)
+  p:wait()
+  local lines = {}
+  local again = run()
+  -- Meanwhile it answers by its socket, and does what it is asked for afterwards.
+  testing.wait_for(function() return jobrun.fs.exists(dir .. "/store.db.d/socket") end)
+  local push = jobrun.exec.start { build .. "/jobrun", "push", "q", "--delay=1h", "--store=" .. url_in(dir) }
+  jobrun.fs.write(dir .. "/child.go", "")
+  for line in again:wait().stdout:gmatch "[^\n]+" do lines[#lines + 1] = line end
+  lu.assertEquals(lines, { "declared", "start", "again" })
+  lu.assertEquals(push:wait().exit_code, 0)
 end
 
 function test_arguments_may_come_by_standard_input_and_the_last_lines_of_a_log_are_given()

@@ -203,7 +203,16 @@ function test_a_socket_that_a_killed_process_left_is_in_nobodys_way()
   lu.assertEquals(r.exit_code, 1)
   lu.assertStrContains(r.stderr, "nothing answers at the socket")
   lu.assertStrContains(r.stderr, "is the process that has the store running?")
+  -- Nor where a command has the file just then.
+  local has_it = false
+  local holder = exec.start { build .. "/jobrun", "--quiet", "-e", [[
+    local db = require("jobrun.core.store").open(arg[1])
+    print "up" io.stdout:flush()
+    sleep(0.3)
+    db:close()]], dir .. "/store.db", on_line = function() has_it = true end }
+  testing.wait_for(function() return has_it end)
   _, socket, p = owner(dir)
+  holder:wait()
   lu.assertEquals(script(socket, 'print(queue.wait(queue.open("q"):push(3))) os.exit(0)'), { "3" })
   local mode = exec { "stat", "-c", "%a", dir .. "/store.db.d", (socket:gsub("^unix:", "")) }.stdout
   lu.assertEquals(mode, "700\n600\n")

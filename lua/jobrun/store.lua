@@ -19,6 +19,7 @@ local M = {}
 -- url: what it was opened with; core: the open one; is_explicit: it was asked for by name
 local state = { mutex = sync.mutex() }
 
+local LOADING <const> = { __close = function() host.hold(-1) end }
 local PATIENCE_S <const> = 2 -- for a store that another process has
 local ORPHANS_S <const> = 15 -- how long children of a killed process have: the warden's grace and some
 
@@ -78,11 +79,12 @@ local function is_orphan(pid, lost)
   return job ~= nil and lost[job] == fence
 end
 
--- One that a run put in a session of its own (setsid) is meant to outlive it, as it does a run that ends in order.
+-- One that a run put in a session of its own (setsid, a daemon) is meant to outlive it, as it does a run that ends in
+-- order. Its session began as its group, and a run's other children have groups that did not.
 local function has_left(pid, lost)
   local ok, stat = pcall(fs.read, "/proc/" .. pid .. "/stat")
-  local session = ok and stat:match "^.*%) %a %d+ %d+ (%d+)"
-  return session and is_orphan(session, lost)
+  local group, session = (ok and stat or ""):match "^.*%) %a %d+ (%d+) (%d+)"
+  return session and (group == session or is_orphan(session, lost))
 end
 
 local function any_orphan(lost)
@@ -134,30 +136,39 @@ end
 
 -- ---- opening -------------------------------------------------------------------------------------
 
--- A command may have it for a moment; a script that has it is not waited for.
-local function open_file(parsed)
+local function client() return require "jobrun.store.client" end
+
+-- A command may have it for a moment; a script that has it, and answers, is not waited for.
+local function open_file(path, may_lose_last)
   local give_up = task.monotonic() + PATIENCE_S
   while true do
-    local ok, store = pcall(core.open, parsed.path, parsed.may_lose_last, false)
+    local ok, store = pcall(core.open, path, may_lose_last, false)
     if ok then return store end
-    if not err.is(store, "busy") or fs.exists(parsed.path .. ".d/socket") or task.monotonic() > give_up then error(store, 0) end
+    if not err.is(store, "busy") or task.monotonic() > give_up or client().answers(path .. ".d/socket") then error(store, 0) end
     task.sleep(0.02)
   end
 end
 
+-- Who comes by the socket while it is rescued waits for that.
+local function take(path, may_lose_last)
+  local store = open_file(path, may_lose_last)
+  state.door = path ~= ":memory:" and require("jobrun.control.door").open(path) or nil
+  local ok, e = pcall(rescue, store)
+  if ok then return store end
+  if state.door then state.door:close() end
+  store:close()
+  error(e, 0)
+end
+
+-- A script that opens a store first still declares.
 local function open(url)
   local parsed = M.parse(url)
-  local store
+  local _ <close> = setmetatable({}, LOADING)
+  host.hold(1)
   state.has_failed = true
-  if parsed.socket then
-    store = require("jobrun.store.client").open(parsed.socket)
-  else
-    store = open_file(parsed)
-    rescue(store)
-  end
+  local store = parsed.socket and client().open(parsed.socket) or take(parsed.path, parsed.may_lose_last)
   state.has_failed = false
   state.core, state.url, state.path, state.is_client = store, url, parsed.path, parsed.socket ~= nil
-  if parsed.path and parsed.path ~= ":memory:" then state.door = require("jobrun.control.door").open(parsed.path) end
   return store
 end
 

@@ -107,13 +107,6 @@ function M.at(address, hint)
   return remote
 end
 
----Does a script answer at a unix socket?
----@param socket string
----@return boolean
-function M.answers(socket)
-  return (pcall(fetch, { url = "http://localhost/healthz", socket = socket, timeout = 2 }))
-end
-
 -- Where it listens, as said by the options or the environment; the process that has a store has a socket beside it.
 local function address_of(command, options)
   if options.socket then return options.socket end

@@ -5,6 +5,7 @@
 
 local args = require "jobrun.cli.args"
 local check = require "jobrun.check"
+local client = require "jobrun.store.client"
 local consumer = require "jobrun.queue.consumer"
 local core = require "jobrun.core.store"
 local err = require "jobrun.core.error"
@@ -80,7 +81,7 @@ function M.reach(command, help, spec, count, ...)
       return db, nil, options, rest
     end
     if not err.is(db, "busy") then args.give_up(1, "%s", err.is(db) and db.message or tostring(db)) end
-    if remote.answers(socket) then return nil, remote.at("unix:" .. socket, remote.OF_STORE), options, rest end
+    if client.answers(socket) then return nil, remote.at("unix:" .. socket, remote.OF_STORE), options, rest end
     if task.monotonic() > give_up then args.give_up(1, "%s", db.message) end
     task.sleep(0.02) -- another command has it for a moment, or a script begins
   end

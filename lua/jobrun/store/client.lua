@@ -49,6 +49,13 @@ local function ask(self, word, body)
   end
 end
 
+---Does a process answer there? (suspends)
+---@param socket string
+---@return boolean
+function M.answers(socket)
+  return (pcall(fetch, { url = "http://localhost/healthz", socket = socket, timeout = 2 }))
+end
+
 local function request(self, word, ...)
   local values = json.array { ... }
   for i = 1, select("#", ...) do
