@@ -91,7 +91,7 @@
   X(JOB, "job", "SELECT * FROM jr_job WHERE id = ?1") \
   X(END, "end", "SELECT state, result, error, queue FROM jr_job WHERE id = ?1") \
   X(NEWEST, "newest", "SELECT max(id) AS id FROM jr_job WHERE sched = ?1 OR queue = ?1") \
-  X(JOBS, "jobs", "SELECT id, queue, sched, kind, state, priority, run_at, attempt, max_attempts, fence, args, error, reason, cancel_at, created_at, started_at, " \
+  X(JOBS, "jobs", "SELECT id, queue, sched, kind, state, priority, run_at, attempt, max_attempts, fence, args, result, error, reason, cancel_at, created_at, started_at, " \
     "finished_at FROM jr_job WHERE (CAST(?1 AS TEXT) IS NULL OR queue = ?1) AND (CAST(?2 AS BIGINT) IS NULL OR state = ?2) ORDER BY id DESC LIMIT ?3") \
   X(RUNS, "runs", "SELECT r.*, j.queue, j.sched, j.args FROM (" JR_SQL_ALL_RUNS ") AS r LEFT JOIN jr_job AS j ON j.id = r.job " \
     "WHERE (CAST(?1 AS BIGINT) IS NULL OR r.job = ?1) AND (CAST(?3 AS TEXT) IS NULL OR j.queue = ?3 OR j.sched = ?3) ORDER BY r.started_at DESC, r.job DESC, r.fence DESC LIMIT ?2") \

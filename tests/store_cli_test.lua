@@ -175,6 +175,15 @@ function test_a_symbolic_link_is_the_store_it_leads_to()
   lu.assertFalse(jobrun.fs.exists(dir .. "/link.db.d"))
 end
 
+function test_jobs_tell_the_result()
+  local url = url_in(testing.tmpdir())
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    queue.wait(queue.open("q"):handle(function() return { n = 7 } end):push(1))
+    os.exit(0)]] }
+  local job = of(url, "jobs", "--json")[1]
+  lu.assertEquals({ job.state, job.result }, { "completed", { n = 7 } })
+end
+
 function test_a_pair_of_signals_is_one_stop() -- as timeout(1) sends them
   local url = url_in(testing.tmpdir())
   for _ = 1, 10 do
@@ -270,6 +279,42 @@ function test_arguments_may_come_by_standard_input_and_the_last_lines_of_a_log_a
   lu.assertEquals(command(url, "logs", "q", "-n", "0"), "")
   jobrun.exec { build .. "/jobrun", "push", "q", "-", "--store=" .. url, stdin = '{"a": [1]}' }
   lu.assertEquals(of("unix:" .. dir .. "/store.db.d/socket", "jobs", "--json")[1].args, { a = { 1 } })
+end
+
+function test_only_a_dash_in_place_of_the_arguments_is_standard_input()
+  local url = url_in(testing.tmpdir())
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", "queue.open('q'):push()" }
+  local function push(...)
+    local r = jobrun.exec { check = false, stdin = "5", build .. "/jobrun", "push", "--store=" .. url, ... }
+    return r.exit_code, r.stderr
+  end
+  local code, said = push("q", "1", "--priority", "-")
+  lu.assertEquals(code, 2)
+  lu.assertStrContains(said, 'push: --priority: expected a whole number, got "-"')
+  lu.assertEquals((push("-", "1")), 0)
+  lu.assertEquals(of(url, "jobs", "--json")[1].queue, "-")
+  lu.assertEquals((push("--priority=3", "--", "-", "-")), 0)
+  local job = of(url, "jobs", "--json")[1]
+  lu.assertEquals({ job.queue, job.priority, job.args }, { "-", 3, 5 })
+end
+
+function test_standard_input_is_read_before_the_store_is_opened()
+  local url, ch, put = url_in(testing.tmpdir()), jobrun.channel(), 0
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", "queue.open('q'):push()" }
+  local p = jobrun.exec.start { build .. "/jobrun", "push", "q", "-", "--store=" .. url, stdin = ch }
+  local feeder = jobrun.spawn(function()
+    for _ = 1, 4 do -- more than a pipe takes: it is read
+      ch:put((" "):rep(1000000))
+      put = put + 1
+    end
+    ch:put "[1]"
+  end)
+  testing.wait_for(function() return put == 4 end)
+  lu.assertEquals(select(2, command(url, "push", "q", "2")), 0)
+  feeder:await()
+  ch:close()
+  p:wait()
+  lu.assertEquals(of(url, "jobs", "--json")[1].args, { 1 })
 end
 
 function test_doctor_finds_what_is_wrong()
@@ -379,6 +424,75 @@ function test_logs_of_a_run_are_files_that_can_be_followed()
   lu.assertEquals(command(url, "logs", said[1], "-n", "1"), "line 2")
   lu.assertEquals(of(url, "logs", said[1], "--json"), {
     { job = said[1], start = 1, msg = "line 1" }, { job = said[1], start = 1, msg = "line 2" } })
+end
+
+function test_logs_of_a_word_are_the_stores_and_without_one_the_events_of_its_script()
+  local dir = testing.tmpdir()
+  local url, address, is_up = url_in(dir), dir .. "/app.sock", false
+  local p = jobrun.exec.start { build .. "/jobrun", "--listen=unix:" .. address, "--store=" .. url, "-e", [[
+    every(1).hour.named("tick").now()(function(run) for i = 1, 3 do run:log("tick %d", i) end end)
+    queue.wait(queue.open("q"):handle(function(job) job:log "of q" end):push())
+    print "up"
+    io.stdout:flush()]], on_line = function() is_up = true end, on_stderr = function() end }
+  testing.wait_for(function() return is_up and of(url, "jobs", "--json", "--state=completed")[2] end)
+  lu.assertEquals(command(url, "logs", "tick"), "tick 1\ntick 2\ntick 3")
+  lu.assertEquals(command(url, "logs", "tick", "-n", "2"), "tick 2\ntick 3")
+  command(url, "push", "q", "--delay=1h") -- has no run yet
+  lu.assertEquals(command(url, "logs", "q"), "of q")
+  local r = jobrun.exec { build .. "/jobrun", "logs", "tick", env = { JOBRUN_STORE = url } }
+  lu.assertEquals(r.stdout, "tick 1\ntick 2\ntick 3\n")
+  lu.assertEquals(#of(url, "logs", "-n", "2", "--json", "--level=info"), 2)
+  lu.assertEquals(select(2, command(url, "logs")), 0)
+  lu.assertStrMatches(command(url, "logs", "tick", "-n", "1", "-s", address), ".*info.*tick 3")
+  lu.assertEquals(command(url, "logs", "tick", "-n", "1", "-s" .. address):match "tick %d$", "tick 3")
+  local _, code, why = command(url, "logs", "tick", "--level=info")
+  lu.assertEquals(code, 2)
+  lu.assertStrContains(why, "leave it out, or ask the script (-s ADDR)")
+  p:stop()
+  p:wait()
+end
+
+function test_the_log_of_a_job_that_never_ran_ends()
+  local url = url_in(testing.tmpdir())
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    local q = queue.open "q"
+    q:push(1, { after = q:push(0, { delay = 3600 }) })]] }
+  local blocked, scheduled = table.unpack(of(url, "jobs", "--json"))
+  lu.assertEquals({ blocked.state, scheduled.state }, { "blocked", "scheduled" })
+  local f = jobrun.exec.start { build .. "/jobrun", "logs", scheduled.id, "-f", "--store=" .. url, check = false }
+  command(url, "cancel", scheduled.id)
+  local r = jobrun.timeout(20, f.wait, f)
+  lu.assertEquals(r.exit_code, 1)
+  lu.assertStrContains(r.stderr, ("job %s never ran: it is cancelled"):format(scheduled.id))
+  lu.assertEquals(of(url, "jobs", "--json")[1].state, "cancelled") -- with what it waited for
+  lu.assertStrContains(select(3, jobrun.timeout(20, command, url, "logs", blocked.id, "-f")), "never ran: it is cancelled")
+end
+
+function test_who_follows_a_log_is_given_the_end_of_each_start()
+  local dir = testing.tmpdir()
+  local url, followed = url_in(dir), {}
+  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    queue.open("q"):handle(function(job)
+      job:log("begin of %d", job.attempt)
+      while not fs.exists(arg[1] .. "/go") do sleep(0.01) end
+      job:log("end of %d", job.attempt)
+      if job.attempt < 3 then error("again", 0) end
+      while not fs.exists(arg[1] .. "/stop") do sleep(0.01) end
+    end):push(1, { retry = { n = 3, backoff = 0.001 } })]], dir, on_stderr = function() end }
+  testing.wait_for(function() return command(url, "logs", "q") == "begin of 1" end)
+  local f = jobrun.exec.start { build .. "/jobrun", "logs", "q", "-f", "--store=" .. url,
+    on_line = function(line) followed[#followed + 1] = line end }
+  testing.wait_for(function() return followed[1] end)
+  f:signal "STOP" -- so that the job starts twice between two looks
+  jobrun.fs.write(dir .. "/go", "")
+  testing.wait_for(function() return command(url, "logs", "q") == "begin of 3\nend of 3" end)
+  f:signal "CONT"
+  testing.wait_for(function() return followed[#followed] == "end of 3" end)
+  jobrun.fs.write(dir .. "/stop", "")
+  f:wait()
+  p:stop()
+  p:wait()
+  lu.assertEquals(followed, { "begin of 1", "end of 1", "begin of 2", "end of 2", "begin of 3", "end of 3" })
 end
 
 function test_a_long_log_keeps_its_beginning_and_its_end()

@@ -18,13 +18,14 @@ local COUNT <const> = { 1, 1000, words = "the name of a job, or what else it is 
 ---@return table
 function M.command(command, help, act, act_on_store)
   local function main(...)
-    local db, at, options, rest
-    if act_on_store then
-      db, at, options, rest = stored.reach(command, help, {}, COUNT, ...)
-    else
-      at, options, rest = remote.parse(command, help, {}, COUNT, ...)
-    end
+    local options, rest = remote.parse(command, help, {}, COUNT, ...)
     if not options then return end
+    local db, at
+    if act_on_store then
+      db, at = stored.reach(command, options)
+    else
+      at = remote.reach(command, options)
+    end
     for _, name in ipairs(rest) do
       local said, line
       if db then

@@ -35,7 +35,7 @@ function M.main(command)
   end
   print "Scripts: jobrun help check | completions | explain | list | new | next | repl | run | test"
   print "A running one: jobrun help cancel | logs | pause | resume | status | trigger"
-  print "A store: jobrun help cancel | doctor | jobs | pause | push | resume | retry | runs | why"
+  print "A store: jobrun help cancel | doctor | jobs | logs | pause | push | resume | retry | runs | why"
   print "A script's words: jobrun help every | ffmpeg | http | http.fetch | ..."
   print "Options: jobrun --help"
 end

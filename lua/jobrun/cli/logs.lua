@@ -1,4 +1,4 @@
---- `jobrun logs`: the log of a running script.
+--- `jobrun logs`: the log of a running script, or of a run in a store.
 --
 -- SPDX-License-Identifier: MIT
 
@@ -7,6 +7,7 @@ local check = require "jobrun.check"
 local err = require "jobrun.core.error"
 local json = require "jobrun.json"
 local core = require "jobrun.core.store"
+local queue = require "jobrun.queue"
 local remote = require "jobrun.cli.remote"
 local runlog = require "jobrun.queue.runlog"
 local stored = require "jobrun.cli.stored"
@@ -15,14 +16,16 @@ local task = require "jobrun.task"
 local M = {}
 
 M.help = [[
-jobrun logs [RUN|JOB] (-s ADDR | --store URL) [-n COUNT] [--level=LEVEL] [-f] [--json]
-jobrun logs ID --store URL [-n LINES] [-f] [--json]
+jobrun logs ID|NAME --store URL [-n COUNT] [-f] [--json]
+jobrun logs (-s ADDR | --store URL) [-n COUNT] [--level=LEVEL] [-f] [--json]
+jobrun logs RUN|JOB -s ADDR [-n COUNT] [--level=LEVEL] [-f] [--json]
 
-The last 100 events of a running script's log, or COUNT (1000 at most); of one run or job; -f goes on with those that
-come. (-s: see jobrun help status.) Or what the newest run of a queued job has logged, be the store open in a process or
-not.
+With a store (URL, or JOBRUN_STORE) and a job's ID, or the NAME of a queue or schedule: the log of its newest run, or
+the last COUNT lines of it, be the store open in a process or not. With -s, or without a word: the last 100 events of a
+running script's log, or COUNT (1000 at most), of all or of one run or job. -f goes on with what comes. (-s: see jobrun
+help status.)
 
-Example:  jobrun logs nightly -f -s /run/app.sock]]
+Example:  jobrun logs nightly -f --store sqlite:state.db]]
 
 local function print_event(e, as_json)
   if as_json then return print(json.encode(e)) end
@@ -69,16 +72,25 @@ end
 
 -- ---- of a run in a store -------------------------------------------------------------------------
 
--- The newest run of a job, and where its log lies.
-local function newest_run(db, id, path)
-  local run = db:call(core.query, "runs", id, 1)[1]
-  if not run then args.give_up(1, "logs: there is no run of a job %d", id) end
-  return run, runlog.path(path, id, run.fence, run.started_at)
+-- Waits for the first run of a job; does not return where none will come.
+local function await_run(db, id)
+  while true do
+    local job = db:call(core.query, "job", id)[1] -- before its runs: one may begin and end meanwhile
+    if not job or db:call(core.query, "runs", id, 1)[1] then return end
+    if job.finished_at then args.give_up(1, "logs: job %d never ran: it is %s", id, queue.STATES[job.state]) end
+    task.sleep(0.1)
+  end
 end
 
--- What a file has behind an offset, to the end of its last whole line.
-local function read_from(path, offset)
-  local file <close> = io.open(path, "rb")
+-- At most that many runs of a job, the newest first.
+local function runs_of(db, id, count)
+  local runs = db:call(core.query, "runs", id, count)
+  return runs[1] and runs or args.give_up(1, "logs: there is no run of a job %d", id)
+end
+
+-- What the log of a run has behind an offset, to the end of its last whole line.
+local function read_from(path, run, offset)
+  local file <close> = io.open(runlog.path(path, run.job, run.fence, run.started_at), "rb")
   if not file then return "" end
   file:seek("set", offset)
   return file:read("a"):match "^.*\n" or ""
@@ -101,48 +113,44 @@ local function print_lines(text, run, as_json)
   io.flush()
 end
 
-local function of_store(...)
-  local db, options, rest, path = stored.open("logs", M.help, { follow = true, count = "number" },
-    { 1, 1, words = "a job's id, or a queue's or schedule's name" }, ...)
-  if not db then return end
-  local id = stored.id_or_newest("logs", db, rest[1])
-  while options.follow and db:call(core.query, "job", id)[1] and not db:call(core.query, "runs", id, 1)[1] do
-    task.sleep(0.1) -- until it starts
-  end
-  local run, log_path = newest_run(db, id, path)
-  local text = read_from(log_path, 0)
+local function of_store(options, what)
+  if options.level then check.fail "logs: the log of a run has no --level: leave it out, or ask the script (-s ADDR)" end
+  local db, path = stored.look("logs", options)
+  local run = not tonumber(what) and db:call(core.query, "runs", nil, 1, what)[1]
+  local id = run and run.job or stored.id_or_newest("logs", db, what) -- a job that has not begun yet
+  if options.follow then await_run(db, id) end
+  run = runs_of(db, id, 1)[1]
+  local text = read_from(path, run, 0)
   if text == "" and run.ended_at then
     io.stderr:write(("jobrun: job %d: start %d has logged nothing, or its log was removed with age\n"):format(id, run.fence))
   end
-  local offset, start = #text, run.fence
+  local offset = #text
   print_lines(options.count and last_lines(text, options.count) or text, run, options.json)
   while options.follow and not run.ended_at do
     task.sleep(0.1)
-    run, log_path = newest_run(db, id, path)
-    if run.fence ~= start then offset, start = 0, run.fence end
-    text = read_from(log_path, offset)
-    offset = offset + #text
-    print_lines(text, run, options.json)
+    local runs = runs_of(db, id, 100)
+    for i = #runs, 1, -1 do -- the end of a start's log comes before the next one's
+      if runs[i].fence > run.fence then offset = 0 end
+      if runs[i].fence >= run.fence then
+        run, text = runs[i], read_from(path, runs[i], offset)
+        offset = offset + #text
+        print_lines(text, run, options.json)
+      end
+    end
   end
   db:close()
   if offset == 0 and run.tail then print_lines(run.tail, run, options.json) end
 end
 
--- Is there a number? With a store that is the id of a queue's job.
-local function has_number(...)
-  for _, word in ipairs { ... } do
-    if word:find "^%d+$" then return true end
-  end
-end
-
 ---@param ... string
 function M.main(...)
-  if has_number(...) and stored.is_meant(...) then return of_store(...) end
-  local at, options, rest = remote.parse("logs", M.help, { count = "number", level = "text", follow = true },
-    { 0, 1, words = "at most a run's number or the name of a job" }, ...)
-  if not at then return end
-  if (options.count or 0) > 1000 then check.fail("logs: -n: expected at most 1000, got %d", options.count) end
+  local options, rest = remote.parse("logs", M.help, { count = "number", level = "text", follow = true },
+    { 0, 1, words = "at most an id, a run's number or a name" }, ...)
+  if not options then return end
   local what = rest[1]
+  if what and stored.is_meant(options) then return of_store(options, what) end
+  if (options.count or 0) > 1000 then check.fail("logs: -n: expected at most 1000, got %d", options.count) end
+  local at = remote.reach("logs", options)
   local query = { tail = options.count or 100, level = options.level }
   if what then query[what:find "^%d+$" and "run" or "job"] = what end
   if options.follow then return follow(at, query, options.json) end

@@ -5,6 +5,7 @@
 local check = require "jobrun.check"
 local json = require "jobrun.json"
 local queue = require "jobrun.queue"
+local remote = require "jobrun.cli.remote"
 local stored = require "jobrun.cli.stored"
 local url = require "jobrun.http.url"
 
@@ -41,13 +42,11 @@ end
 
 ---@param ... string
 function M.main(...)
-  local words = table.pack(...)
-  for i = 1, words.n do
-    if words[i] == "-" then words[i] = io.read "a" end -- before the store is opened, which nobody else has then
-  end
-  local db, at, options, rest = stored.reach("push", M.help, SPEC, COUNT, table.unpack(words, 1, words.n))
+  local options, rest = remote.parse("push", M.help, SPEC, COUNT, ...)
   if not options then return end
   queue.check_name("push", rest[1])
+  if rest[2] == "-" then rest[2] = io.read "a" end -- before the store is opened, which nobody else has then
+  local db, at = stored.reach("push", options)
   local job
   if db then
     job = push_to_file(rest[1], read(options, rest))

@@ -117,14 +117,20 @@ local function address_of(command, options)
   check.fail("%s: say where the script listens: -s ADDR (its --listen), --store URL (its store), or JOBRUN_SOCKET", command)
 end
 
----Reads a command's arguments; nil where only its help was asked for. (see args.of)
----@return jobrun.cli.Remote?
----@return table options
+---Reads the arguments of a command that may be for a running script; nil where only its help was asked for. (see args.of)
+---@return table? options
 ---@return string[] rest
 function M.parse(command, help, spec, count, ...)
   spec.socket, spec.store = "text", "text"
-  local options, rest = args.of(command, help, spec, count, ...)
-  return options and M.at(address_of(command, options)), options, rest
+  return args.of(command, help, spec, count, ...)
+end
+
+---The running script that is meant.
+---@param command string
+---@param options table
+---@return jobrun.cli.Remote
+function M.reach(command, options)
+  return M.at(address_of(command, options))
 end
 
 ---An instant of the API in local time.

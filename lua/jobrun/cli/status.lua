@@ -36,9 +36,9 @@ end
 
 ---@param ... string
 function M.main(...)
-  local at, options, rest = remote.parse("status", M.help, {}, { 0, 1, words = "at most the name of a job" }, ...)
-  if not at then return end
-  local said = at:get(rest[1] and remote.job(rest[1]) or "/api/jobs")
+  local options, rest = remote.parse("status", M.help, {}, { 0, 1, words = "at most the name of a job" }, ...)
+  if not options then return end
+  local said = remote.reach("status", options):get(rest[1] and remote.job(rest[1]) or "/api/jobs")
   if options.json then return print(json.encode(said)) end
   local jobs = said.jobs or { said }
   if #jobs == 0 then return print "no jobs" end

@@ -31,19 +31,25 @@ local function path_of(command, options)
 end
 
 ---Is a store's file meant, and no running script?
----@param ... string
+---@param options table
 ---@return boolean
-function M.is_meant(...)
-  local has_store = core.url() ~= nil
-  for _, word in ipairs { ... } do
-    if word:find "^%-%-store" then has_store = true end
-    if word == "-s" or word:find "^%-%-socket" then return false end
-  end
-  return has_store
+function M.is_meant(options)
+  return not options.socket and (options.store or core.url() or "") ~= ""
 end
 
----Reads a command's arguments and opens the store to look at it, beside the process that may have it; nil where only
----its help was asked for.
+---Opens the store to look at it, beside the process that may have it.
+---@param command string
+---@param options table
+---@return table db
+---@return string path of its file
+function M.look(command, options)
+  local path = path_of(command, options)
+  local ok, db = pcall(core.open, path, false, true)
+  if not ok then args.give_up(1, "%s", err.is(db) and db.message or tostring(db)) end
+  return db, path
+end
+
+---Reads a command's arguments and opens the store to look at it; nil where only its help was asked for.
 ---@param command string
 ---@param help string
 ---@param spec table further options
@@ -51,37 +57,30 @@ end
 ---@return table? db
 ---@return table options
 ---@return string[] rest
----@return string? path of its file
 function M.open(command, help, spec, count, ...)
   spec.store = "text"
   local options, rest = args.of(command, help, spec, count, ...)
   if not options then return nil, {}, rest end
-  local path = path_of(command, options)
-  local ok, db = pcall(core.open, path, false, true)
-  if not ok then args.give_up(1, "%s", err.is(db) and db.message or tostring(db)) end
-  return db, options, rest, path
+  return M.look(command, options), options, rest
 end
 
----The same to change something: a store's file, or a running script, be it the one that has that file.
+---What is to be changed: a store's file, or a running script, be it the one that has that file.
+---@param command string
+---@param options table as remote.parse reads them
 ---@return table? db
 ---@return jobrun.cli.Remote? at
----@return table options nil where only help was asked for
----@return string[] rest
-function M.reach(command, help, spec, count, ...)
-  if not M.is_meant(...) then return nil, remote.parse(command, help, spec, count, ...) end
-  spec.store = "text"
-  local options, rest = args.of(command, help, spec, count, ...)
-  if not options then return end
+function M.reach(command, options)
+  if not M.is_meant(options) then return nil, remote.reach(command, options) end
   local path = path_of(command, options)
   local socket, give_up = path .. ".d/socket", task.monotonic() + PATIENCE_S
   while true do
     local ok, db = pcall(core.open, path, false, false)
     if ok then
       store.lend(db, path)
-      return db, nil, options, rest
+      return db
     end
     if not err.is(db, "busy") then args.give_up(1, "%s", err.is(db) and db.message or tostring(db)) end
-    if client.answers(socket) then return nil, remote.at("unix:" .. socket, remote.OF_STORE), options, rest end
+    if client.answers(socket) then return nil, remote.at("unix:" .. socket, remote.OF_STORE) end
     if task.monotonic() > give_up then args.give_up(1, "%s", db.message) end
     task.sleep(0.02) -- another command has it for a moment, or a script begins
   end
