@@ -10,7 +10,8 @@
  * SPDX-License-Identifier: MIT */
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <lauxlib.h>
 
@@ -143,9 +144,12 @@ static void on_drop(jr_wait *w) {
 }
 
 static const jr_wait_ops call_ops = {.name = "store", .push = push_answer, .drop = on_drop};
-static const jr_wait_ops loading_ops = { /* of LIMIT, which opens a queue: a script that does so
-                                            first still declares */
-    .name = "store", .push = push_answer, .drop = on_drop, .loads = true};
+static const jr_wait_ops loading_ops = {/* of LIMIT, which opens a queue: a script that does so
+                                           first still declares */
+                                        .name = "store",
+                                        .push = push_answer,
+                                        .drop = on_drop,
+                                        .loads = true};
 
 static void on_done(jr_store_op *op) {
   store_call *call = op->data;
@@ -169,8 +173,10 @@ static store_call *new_call(lua_State *L, jr_store *store, int verb) {
     if (call) jr_mem_free(mem, call, sizeof *call);
     jr_raise_status(L, "store", UV_ENOMEM);
   }
-  *call = (store_call){
-      .wait.ops = verb == JR_VERB_LIMIT ? &loading_ops : &call_ops, .op = op, .mem = mem, .owners = 2};
+  *call = (store_call){.wait.ops = verb == JR_VERB_LIMIT ? &loading_ops : &call_ops,
+                       .op = op,
+                       .mem = mem,
+                       .owners = 2};
   op->done = on_done;
   op->data = call;
   return call;
@@ -294,21 +300,37 @@ static int store_url(lua_State *L) {
   return 2;
 }
 
-/* target(path) → the file's own path where `path` is a symbolic link to it; else `path` */
+enum { MOST_LINKS = 40 };
+
+/* target(path) → the file that `path` leads to by symbolic links, be it there or not */
 static int store_target(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
-  char target[PATH_MAX];
-  struct stat st;
-  if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && realpath(path, target))
-    lua_pushstring(L, target);
-  else
-    lua_pushvalue(L, 1);
+  char link[PATH_MAX];
+  lua_settop(L, 1);
+  for (int i = 0; i < MOST_LINKS; i++) {
+    const char *from = luaL_checkstring(L, 1);
+    ssize_t n = readlink(from, link, sizeof link);
+    const char *slash = n > 0 && link[0] != '/' ? strrchr(from, '/') : NULL;
+    if (n <= 0) break; /* it is none */
+    lua_pushlstring(L, from, slash ? (size_t)(slash + 1 - from) : 0);
+    lua_pushlstring(L, link, (size_t)n);
+    lua_concat(L, 2);
+    lua_replace(L, 1);
+  }
+  return 1;
+}
+
+/* is_there(path) → boolean: at once, as commands say what is wrong before anything waits */
+static int store_is_there(lua_State *L) {
+  lua_pushboolean(L, access(luaL_checkstring(L, 1), F_OK) == 0);
   return 1;
 }
 
 int jr_open_store(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"open", store_open}, {"url", store_url}, {"target", store_target}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open", store_open},
+                                       {"url", store_url},
+                                       {"target", store_target},
+                                       {"is_there", store_is_there},
+                                       {NULL, NULL}};
   static const luaL_Reg methods[] = {
       {"call", store_do}, {"close", store_close}, {"id", store_id}, {NULL, NULL}};
   static const char *const names[] = {

@@ -165,22 +165,26 @@ static bool is_memory(const jr_sqlite *c) {
   return strcmp(c->path, ":memory:") == 0;
 }
 
-static int refuse_owner(jr_sqlite *c, int fd) {
-  char text[32] = "";
-  ssize_t n = pread(fd, text, sizeof text - 1, 0);
-  close(fd);
-  return jr_sqlite_fail(c, UV_EBUSY,
-                        "the store '%s' belongs to process %s, and one process at a time may write "
-                        "it. Go through that one (store \"unix:%s.d/socket\"), or end it",
-                        c->path, n > 0 ? text : "?", c->path);
-}
-
-/* Another kind of file is left alone, without so much as a folder beside it. */
+/* What is no store is left alone, without so much as a folder beside it. */
 static int refuse_others(jr_sqlite *c) {
   static const char head[] = "SQLite format 3";
   char text[sizeof head];
+  struct stat st;
+  if (stat(c->path, &st) < 0)
+    return errno == ENOENT
+               ? 0
+               : jr_sqlite_fail(c, -errno, "the store '%s': %s", c->path, uv_strerror(-errno));
+  if (!S_ISREG(st.st_mode))
+    return jr_sqlite_fail(c, JR_EUSAGE, "the store '%s' is %s, and no file", c->path,
+                          S_ISDIR(st.st_mode) ? "a folder" : "a device, a pipe or a socket");
+  if (st.st_nlink > 1)
+    return jr_sqlite_fail(
+        c, JR_EUSAGE,
+        "the store '%s' has a second name (a hard link), and what one of them was "
+        "told would be lost to the other: remove one",
+        c->path);
   int fd = open(c->path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0; /* it is to be made, or SQLite says what is wrong */
+  if (fd < 0) return 0;
   ssize_t n = read(fd, text, sizeof text);
   close(fd);
   return n <= 0 || (n == sizeof text && memcmp(text, head, sizeof head) == 0)
@@ -188,47 +192,55 @@ static int refuse_others(jr_sqlite *c) {
              : fail(c, SQLITE_NOTADB);
 }
 
+/* UV_EBUSY without a sentence: somebody has it. */
+static int set_lock(jr_sqlite *c, int fd, short type, int64_t start, int64_t len) {
+  struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
+  if (fcntl(fd, F_OFD_SETLK, &lock) == 0) return 0;
+  if (errno == EAGAIN || errno == EACCES) return UV_EBUSY;
+  return jr_sqlite_fail(c, -errno, "the store '%s' cannot be locked: %s", c->path,
+                        uv_strerror(-errno));
+}
+
+static int refuse_owner(jr_sqlite *c) {
+  char text[32] = "";
+  ssize_t n = pread(c->lock_fd, text, sizeof text - 1, 0);
+  return jr_sqlite_fail(c, UV_EBUSY,
+                        "the store '%s' belongs to process %s, and one process at a time may write "
+                        "it. Go through that one (store \"unix:%s.d/socket\"), or end it",
+                        c->path, n > 0 ? text : "?", c->path);
+}
+
 /* PATH.d/lock. */
 static int take_lock(jr_sqlite *c) {
   char path[sizeof c->path + 16], pid[32];
-  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   snprintf(path, sizeof path, "%s.d", c->path);
   if (mkdir(path, 0700) < 0 && errno != EEXIST)
     return jr_sqlite_fail(c, -errno, "the store '%s': cannot make the folder '%s': %s", c->path,
                           path, uv_strerror(-errno));
   strcat(path, "/lock");
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0)
+  c->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (c->lock_fd < 0)
     return jr_sqlite_fail(c, -errno, "the store '%s': cannot open '%s': %s", c->path, path,
                           uv_strerror(-errno));
-  if (fcntl(fd, F_OFD_SETLK, &lock) < 0) return refuse_owner(c, fd);
+  int status = set_lock(c, c->lock_fd, F_WRLCK, 0, 0);
+  if (status < 0) return status == UV_EBUSY ? refuse_owner(c) : status;
   int len = snprintf(pid, sizeof pid, "%d", getpid());
-  if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)len, 0) < 0) {
-    int status = -errno;
-    close(fd);
-    return jr_sqlite_fail(c, status, "the store '%s': cannot write '%s': %s", c->path, path,
-                          uv_strerror(status));
-  }
-  c->lock_fd = fd;
+  if (ftruncate(c->lock_fd, 0) < 0 || pwrite(c->lock_fd, pid, (size_t)len, 0) < 0)
+    return jr_sqlite_fail(c, -errno, "the store '%s': cannot write '%s': %s", c->path, path,
+                          uv_strerror(-errno));
   return 0;
 }
 
 /* The file by whatever name. The byte is far beyond those that SQLite locks. The descriptor stays
  * open until SQLite has closed the file: closing it would drop SQLite's own locks (fcntl(2)). */
 static int lock_file(jr_sqlite *c) {
-  struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_BYTE, .l_len = 1};
-  struct stat st;
   c->file_fd = open(c->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (c->file_fd < 0 || fstat(c->file_fd, &st) < 0) return 0; /* SQLite says what is wrong */
-  if (fcntl(c->file_fd, F_OFD_SETLK, &lock) < 0)
-    return jr_sqlite_fail(c, UV_EBUSY,
-                          "the store '%s' is open in a process by another name (a symbolic link?), "
-                          "and one at a time may write it. Use that name, or end it",
-                          c->path);
-  if (st.st_nlink < 2) return 0;
-  return jr_sqlite_fail(c, JR_EUSAGE,
-                        "the store '%s' has a second name (a hard link), and what one of them was "
-                        "told would be lost to the other: remove one",
+  if (c->file_fd < 0) return 0; /* SQLite says what is wrong */
+  int status = set_lock(c, c->file_fd, F_WRLCK, LOCK_BYTE, 1);
+  if (status != UV_EBUSY) return status;
+  return jr_sqlite_fail(c, UV_EBUSY,
+                        "the store '%s' is open in a process by another name (a symbolic link?), "
+                        "and one at a time may write it. Use that name, or end it",
                         c->path);
 }
 
@@ -236,9 +248,8 @@ static int lock_file(jr_sqlite *c) {
  * the next sqlite3 that ends would then take itself for the last and remove the WAL we write. This
  * one stays, and lets nobody have the file alone. */
 static int keep_shared(jr_sqlite *c) {
-  struct flock lock = {
-      .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = SHARED_FIRST, .l_len = SHARED_LEN};
-  if (fcntl(c->file_fd, F_OFD_SETLK, &lock) == 0) return 0;
+  int status = set_lock(c, c->file_fd, F_RDLCK, SHARED_FIRST, SHARED_LEN);
+  if (status != UV_EBUSY) return status;
   return jr_sqlite_fail(c, UV_EBUSY, "the store '%s' is locked by another program: end it",
                         c->path);
 }

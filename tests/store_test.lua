@@ -518,6 +518,10 @@ function test_what_is_no_store_is_refused_and_left_alone()
   refuses(dir .. "/text", "corrupt", ".recover")
   lu.assertEquals(io.open(dir .. "/text"):read "a", ("no database "):rep(100))
   lu.assertNil(io.open(dir .. "/text.d"))
+  refuses(dir, "usage", "is a folder, and no file")
+  lu.assertNil(io.open(dir .. ".d"))
+  jobrun.exec { "mkfifo", dir .. "/fifo" }
+  refuses(dir .. "/fifo", "usage", "a device, a pipe or a socket, and no file")
   refuses(dir .. "/none/store.db", "not_found", "no such file")
   write(dir .. "/empty.db", "")
   open(dir .. "/empty.db").core:close()
@@ -530,12 +534,26 @@ function test_a_second_name_of_a_store_is_no_second_store()
   jobrun.exec { "ln", "-s", "store.db", dir .. "/soft.db" }
   refuses(dir .. "/soft.db", "busy", "by another name")
   jobrun.exec { "ln", path, dir .. "/hard.db" }
-  refuses(dir .. "/hard.db", "busy", "by another name")
+  refuses(dir .. "/hard.db", "usage", "has a second name (a hard link)")
+  lu.assertFalse((pcall(core.open, dir .. "/hard.db", false, true))) -- nor to look at it
   db:close()
   refuses(path, "usage", "has a second name (a hard link)")
   os.remove(dir .. "/hard.db")
   core.open(dir .. "/soft.db"):close()
   core.open(path):close()
+end
+
+function test_a_symbolic_link_is_the_file_it_leads_to_be_it_there_or_not()
+  local dir = testing.tmpdir()
+  jobrun.exec { "mkdir", dir .. "/sub" }
+  jobrun.exec { "ln", "-s", "sub/b.db", dir .. "/a.db" }
+  jobrun.exec { "ln", "-s", dir .. "/c.db", dir .. "/sub/b.db" }
+  lu.assertEquals(core.target(dir .. "/a.db"), dir .. "/c.db")
+  write(dir .. "/c.db", "")
+  lu.assertEquals(core.target(dir .. "/a.db"), dir .. "/c.db")
+  lu.assertEquals(core.target(dir .. "/c.db"), dir .. "/c.db")
+  jobrun.exec { "ln", "-s", "loop", dir .. "/loop" }
+  refuses(core.target(dir .. "/loop"), "system", "too many symbolic links")
 end
 
 function test_a_newer_schema_is_refused()

@@ -62,10 +62,7 @@ function M.file_of(what, url)
   local parsed = M.parse(url:find "^%a[%w+]*:" and url or "sqlite:" .. url)
   local path = parsed.path or parsed.socket:match "^(.*)%.d/socket$"
   if not path or path == ":memory:" then check.fail("%s: %s is no store's file", what, check.show(url)) end
-  local file, why, code = io.open(path, "rb")
-  if code == 2 then check.fail("%s: there is no store '%s'", what, path) end
-  if not file then check.fail("%s: the store cannot be opened: %s", what, why) end
-  file:close()
+  if not core.is_there(path) then check.fail("%s: there is no store '%s'", what, path) end
   return path
 end
 

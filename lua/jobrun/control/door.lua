@@ -52,8 +52,8 @@ local NUMBER <const>, ID <const>, COUNT <const>, NAME <const> = "a whole number"
   "a queue's name"
 
 local TAKES <const> = { -- "?": may be null; `more`: of those that follow
-  enqueue = { ID, NAME, "a text", NUMBER, "an instant in ms?", COUNT, COUNT .. "?", "JSON as a text", "JSON as a text", "a text?",
-    NUMBER .. "?", more = NUMBER },
+  enqueue = { ID, NAME, "a text", NUMBER, "an instant in ms?", COUNT, COUNT .. "?", "JSON as a text", "JSON as a text",
+    "a text?", NUMBER .. "?", more = NUMBER },
   cancel = { NUMBER },
   retry = { NUMBER },
   pause = { NAME, "an instant in ms?" },
