@@ -48,7 +48,8 @@
  * RESTART  id → fence?: a tick's job that failed runs once more; null = it may not.
  * HOLD     name paused_at? → was_changed: a schedule stays paused; null = goes on.
  * CANCEL   id → state?, {queue id state}: the state it was in, null = there is none.
- * RETRY    id → state? queue: the same; one that has ended or waits becomes available.
+ * RETRY    id → state? queue: the same; one that has ended or waits for its time becomes
+ *          available, or waits for those it still needs.
  * PAUSE    queue paused_at? → was_changed: null = resumes.
  * LIMIT    queue max_global? rate_n? rate_ms? → nothing
  * QUERY    name values… → {column names}, {values}; names are in storesql.h.

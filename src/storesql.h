@@ -71,7 +71,8 @@
   X(HOLD, "UPDATE jr_schedule SET paused_at = ?2 WHERE name = ?1 AND (paused_at IS NULL) <> (CAST(?2 AS BIGINT) IS NULL)") \
   X(CANCEL, "UPDATE jr_job SET state = 6, finished_at = ?2, error = 'cancelled' WHERE id = ?1 AND state IN (0, 1, 3, 7)") \
   X(ASK_CANCEL, "UPDATE jr_job SET cancel_at = ?2 WHERE id = ?1 AND state = 2") \
-  X(RETRY, "UPDATE jr_job SET state = 1, run_at = ?2, reason = 3, finished_at = NULL, error = NULL, cancel_at = NULL, " \
+  X(RETRY, "UPDATE jr_job SET deps_left = CASE WHEN deps_left > 0 THEN (SELECT count(*) FROM jr_dep WHERE job = ?1) ELSE 0 END, " \
+    "state = CASE WHEN deps_left > 0 AND EXISTS (SELECT 1 FROM jr_dep WHERE job = ?1) THEN 7 ELSE 1 END, run_at = ?2, reason = 3, finished_at = NULL, error = NULL, cancel_at = NULL, " \
     "attempt = CASE WHEN state IN (5, 6) THEN 0 ELSE attempt END WHERE id = ?1 AND state IN (0, 3, 5, 6) AND sched IS NULL") \
   X(PAUSE, "INSERT INTO jr_queue(name, paused_at) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET paused_at = excluded.paused_at") \
   X(LIMIT, "INSERT INTO jr_queue(name, max_global, rate_n, rate_ms) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(name) DO UPDATE SET " \

@@ -278,6 +278,22 @@ function tests.a_job_is_retried_by_hand(db)
   lu.assertEquals(db:get(id).state, COMPLETED)
 end
 
+function tests.what_is_retried_waits_for_what_it_still_needs(db)
+  local done, pending = db:add { priority = -1 }, db:add()
+  local id = db:add { needs = { done, pending } }
+  db:cancel(id)
+  db:stop(db:take()[1], COMPLETED)
+  lu.assertEquals({ db:retry(id) }, { CANCELLED, "q" })
+  lu.assertEquals(db:get(id).state, BLOCKED)
+  lu.assertEquals({ db:stop(db:take()[1], COMPLETED) }, { COMPLETED, { { "q", id, AVAILABLE } } })
+  lu.assertEquals(db:take()[1].id, id)
+  local failing = db:add()
+  local dependent = db:add { needs = { failing } }
+  db:stop(db:take()[1], DISCARDED)
+  db:retry(dependent) -- which is then to run all the same
+  lu.assertEquals(db:get(dependent).state, AVAILABLE)
+end
+
 local function declare(db, name, hash)
   return db:declare(name, "spec", "UTC", hash or "hash", 1, nil, 0)
 end

@@ -366,7 +366,8 @@ function M.cancel(id)
   return STATES[state]
 end
 
----Makes a job available that was discarded or cancelled, or waits for its time. Returns the state it was in. (suspends)
+---Makes a job available that was discarded or cancelled, or waits for its time. What it still needs is waited for; a need
+---that ended without completing is not. Returns the state it was in. (suspends)
 ---@param id integer
 ---@return string?
 function M.retry(id)

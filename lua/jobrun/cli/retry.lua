@@ -8,8 +8,9 @@ local stored = require "jobrun.cli.stored"
 local HELP <const> = [[
 jobrun retry ID... [--store URL] [--json]
 
-Jobs that were discarded or cancelled start again, with all their attempts; those that wait for their time need not. Of
-a store, be it open in a process or not; with -s ADDR of a script that runs (see jobrun help status).
+Jobs that were discarded or cancelled start again, with all their attempts, and wait for what they still need (not for
+what ended without completing); those that wait for their time do so no more. Of a store, be it open in a process or
+not; with -s ADDR of a script that runs (see jobrun help status).
 
 Example:  jobrun retry 384394900520566785 --store sqlite:state.db]]
 

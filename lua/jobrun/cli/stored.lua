@@ -171,7 +171,7 @@ function M.changed(said, verb)
       said.schedule)
   end
   if said.was == said.state then return ("%s: is %s, left as it is"):format(said.id, said.state) end
-  return ("%s: %s (it was %s)"):format(said.id, verb == "cancel" and "cancelled" or "available", said.was)
+  return ("%s: %s (it was %s)"):format(said.id, verb == "cancel" and "cancelled" or said.state, said.was)
 end
 
 ---Cancels or retries a job; what became of it.
