@@ -359,6 +359,20 @@ local function refuses(code, text, ...)
   lu.assertStrContains(log, text)
 end
 
+function test_a_store_that_is_named_is_opened_be_it_used_or_not()
+  local url = url_in(testing.tmpdir())
+  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", "every(1).hour(print)", check = false }
+  local status = { build .. "/jobrun", "status", "--store=" .. url, check = false }
+  testing.wait_for(function() return jobrun.exec(status).exit_code == 0 end)
+  p:stop()
+  p:wait()
+  for _, bad in ipairs { "nope:x", "sqlite:/nope/x.db" } do
+    local r = jobrun.exec { build .. "/jobrun", "--store=" .. bad, "-e", "every(1).hour(print)", check = false }
+    lu.assertStrContains(r.stderr, "store")
+    lu.assertNotEquals(r.exit_code, 0)
+  end
+end
+
 function test_a_running_script_is_asked_by_its_socket()
   local dir = testing.tmpdir()
   local address, said = dir .. "/app.sock", {}

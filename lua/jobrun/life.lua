@@ -15,12 +15,18 @@ local function used(name)
   return package.loaded["jobrun." .. name]
 end
 
+-- Was --store given? Then it is opened, be it used or not: for the commands that are given it too.
+local function has_store()
+  local _, by_host = require("jobrun.core.store").url()
+  return by_host
+end
+
 -- Incomplete declarations are reported before anything starts.
 local function after_loading()
   M.loaded = true
   if used "every" then require("jobrun.jobs").check_complete() end
   if used "http" then require("jobrun.http").instance:check_served() end
-  if used "store" or used "queue" or used "schedule" then require("jobrun.store").open_asked() end
+  if used "store" or used "queue" or used "schedule" or has_store() then require("jobrun.store").open_asked() end
   if used "schedule" then require("jobrun.schedule").start() end
   M.has_started = true
   local on = used "on"
