@@ -175,6 +175,15 @@ function test_a_symbolic_link_is_the_store_it_leads_to()
   lu.assertFalse(jobrun.fs.exists(dir .. "/link.db.d"))
 end
 
+function test_a_table_tells_a_terminal_nothing()
+  local url = url_in(testing.tmpdir())
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    local q = queue.open "q"
+    q:handle(function() error("\27[2Jgone\a", 0) end)
+    pcall(queue.wait, q:push(1, { retry = 1 })) os.exit(0)]] }
+  lu.assertStrContains(command(url, "jobs"), "?[2Jgone?")
+end
+
 function test_jobs_tell_the_result()
   local url = url_in(testing.tmpdir())
   jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
@@ -357,6 +366,33 @@ local function refuses(code, text, ...)
   local _, status, log = command(...)
   lu.assertEquals(status, code)
   lu.assertStrContains(log, text)
+end
+
+function test_a_push_has_the_options_of_the_word_whether_the_store_is_open_or_not()
+  local dir = testing.tmpdir()
+  local url = url_in(dir)
+  failed_job(dir)
+  local function pushes(...)
+    local first = of(url, "push", "q", "1", "--unique", "k", "--retry=3", "--json", ...)[1]
+    lu.assertEquals({ first.max_attempts, first.state }, { 3, "available" })
+    lu.assertEquals(of(url, "push", "q", "--unique=k", "--unique-for=1h", "--json")[1].id, first.id)
+    local next_one = of(url, "push", "q", "--after", first.id, "--timeout=5m", "--json")[1]
+    lu.assertEquals(next_one.state, "blocked")
+    lu.assertEquals(of(url, "push", "q", "--at=2099-01-01 12:00", "--json")[1].state, "scheduled")
+    local _, code, said = command(url, "push", "q", "--at=noon")
+    lu.assertNotEquals(code, 0)
+    lu.assertStrContains(said, "at: expected")
+    _, code, said = command(url, "push", "q", "--after=x")
+    lu.assertEquals(code, 2)
+    lu.assertStrContains(said, 'push: --after: expected a job\'s id, got "x"')
+    command(url, "cancel", first.id)
+  end
+  pushes()
+  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", "every(1).hour(print)", check = false }
+  testing.wait_for(function() return jobrun.fs.exists(url:match ":(.*)" .. ".d/socket") end)
+  pushes()
+  p:stop()
+  p:wait()
 end
 
 function test_a_store_that_is_named_is_opened_be_it_used_or_not()

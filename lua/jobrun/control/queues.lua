@@ -17,7 +17,13 @@ local t = http.t
 local JOB = t.object {
   args = t.any { default = json.null },
   priority = t.int { default = 0 },
-  delay = t.number { min = 0, default = 0 },
+  at = t.string { optional = true },
+  delay = t.number { min = 0, optional = true },
+  unique = t.string { optional = true },
+  unique_for = t.number { min = 0, optional = true },
+  after = t.list(t.int) { optional = true },
+  retry = t.int { min = 1, optional = true },
+  timeout = t.number { above = 0, optional = true },
 }
 
 local function show(req)
@@ -33,13 +39,11 @@ local function try(fn, ...)
 end
 
 local function push(req)
-  local job = req.body
-  local args = job.args
+  local options = req.body
+  local args = options.args
+  options.args = nil
   if args == json.null then args = nil end
-  local id = try(function()
-    return queue.open(req.params.name):push(args, { priority = job.priority, delay = job.delay > 0 and job.delay or nil })
-  end)
-  return 201, queue.look(id)
+  return 201, queue.look(try(function() return queue.open(req.params.name):push(args, options) end))
 end
 
 -- Does what queue.DEED does; says what the job is now, and in `was` its state before.
