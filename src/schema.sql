@@ -1,4 +1,5 @@
--- One schema text for both stores. I64 -> INTEGER (SQLite) | BIGINT (PostgreSQL); BIN -> BLOB | BYTEA; TAIL -> STRICT | nothing.
+-- One schema text for both stores. I64 -> INTEGER (SQLite) | BIGINT (PostgreSQL); BIN -> BLOB | BYTEA; TAIL -> STRICT | nothing;
+-- KEYED, whose rows lie by their key -> STRICT, WITHOUT ROWID | nothing.
 -- All times are ms since 1970 (I64). States: 0 scheduled 1 available 2 running 3 retryable 4 completed 5 discarded 6 cancelled 7 blocked.
 -- Reasons of a start: 0 first 1 error 2 lost 3 by hand 4 timeout 5 released. Outcomes of a run: 1 ok 2 error 3 timeout 4 cancelled 5 lost 6 stale
 -- 7 released.
@@ -24,7 +25,7 @@ CREATE INDEX jr_job_done ON jr_job(state, finished_at) WHERE finished_at IS NOT 
 CREATE INDEX jr_job_batch ON jr_job(batch, state) WHERE batch IS NOT NULL;
 CREATE UNIQUE INDEX jr_job_ukey ON jr_job(ukey) WHERE ukey IS NOT NULL;
 CREATE UNIQUE INDEX jr_job_tick ON jr_job(sched, tick_at) WHERE sched IS NOT NULL;
-CREATE TABLE jr_dep(needs I64 NOT NULL, job I64 NOT NULL, on_fail I64 NOT NULL DEFAULT 0, PRIMARY KEY(needs, job)) TAIL;
+CREATE TABLE jr_dep(needs I64 NOT NULL, job I64 NOT NULL, on_fail I64 NOT NULL DEFAULT 0, PRIMARY KEY(needs, job)) KEYED;
 CREATE TABLE jr_run(job I64 NOT NULL, fence I64 NOT NULL, attempt I64 NOT NULL, node I64 NOT NULL, reason I64 NOT NULL DEFAULT 0, started_at I64 NOT NULL,
   ended_at I64, outcome I64, exit_code I64, signal I64, cpu_ms I64, maxrss_kb I64, error TEXT, log_path TEXT, log_bytes I64, log_dropped I64, head BIN,
-  tail BIN, PRIMARY KEY(job, fence)) TAIL;
+  tail BIN, PRIMARY KEY(job, fence)) KEYED;

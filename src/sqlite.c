@@ -283,7 +283,8 @@ static int refuse_network(jr_sqlite *c) {
 
 /* Appends `text` with the macros of schema.sql replaced. */
 static void add_schema(jr_buf *b, const char *text, const char *end) {
-  static const char *const macros[][2] = {{"I64", "INTEGER"}, {"BIN", "BLOB"}, {"TAIL", "STRICT"}};
+  static const char *const macros[][2] = {
+      {"I64", "INTEGER"}, {"BIN", "BLOB"}, {"TAIL", "STRICT"}, {"KEYED", "STRICT, WITHOUT ROWID"}};
   while (text < end) {
     size_t len = 0;
     while (text + len < end && (text[len] >= 'A' && text[len] <= 'Z')) len++;
@@ -401,6 +402,9 @@ static int open_db(jr_sqlite *c, const jr_store_opts *opts) {
   int status = set_up(c, opts);
   if (status == 0) status = check_tables(c, opts);
   if (status == 0 && !opts->is_reader) status = check_file(c);
+  int64_t needs = 0;
+  if (status == 0) status = ask_number(c, "SELECT count(*) FROM jr_dep", &needs);
+  c->has_needs = needs > 0;
   if (status < 0) return status;
   return ask_number(c,
                     "SELECT max(id) FROM (SELECT max(id) AS id FROM jr_job UNION ALL "

@@ -25,8 +25,9 @@ typedef struct jr_sqlite {
   int lock_fd;      /* -1: none */
   int file_fd;      /* the file itself, with a lock on it; -1: none */
   int64_t node;     /* this process's row in jr_node; 0: a reader */
-  int64_t last_id;  /* the largest the store has seen, as of the opening */
+  int64_t last_id;  /* no job has a larger one; at the opening also no node, and none is reserved */
   int64_t next_due; /* no job that waits is due before it */
+  bool has_needs;   /* some job may wait for another */
   int wal_pages;    /* since the last checkpoint */
   int status;       /* of the last failure, and its sentence */
   char path[1024];

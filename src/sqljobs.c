@@ -85,6 +85,7 @@ static int end_waiting(jr_verb_call *v, int64_t id, bool completed) {
 /* The same, and for those that waited for a cancelled one. */
 static int end_dependents(jr_verb_call *v, int64_t id, bool completed) {
   size_t at = v->out->len;
+  if (!v->c->has_needs) return 0;
   int status = end_waiting(v, id, completed);
   for (int64_t next; status == 0 && next_cancelled(v->out, &at, v->out->len, &next);)
     status = end_waiting(v, next, false);
@@ -132,6 +133,7 @@ static int add_needs(jr_verb_call *v, draft *d, bool *failed) {
     sqlite3_reset(s);
     if (state == COMPLETED) continue;
     if (has_ended(state)) *failed = true;
+    v->c->has_needs = true;
     if ((status = run(v, JR_SQL_ADD_DEP, 2, need.integer, d->id)) < 0) return status;
     d->deps_left += sqlite3_changes(v->c->db);
   }
@@ -146,6 +148,10 @@ static void answer_taken(jr_verb_call *v, int64_t id, int64_t state) {
 
 /* 1, with an answer: the same was asked for before, and that answer was lost. */
 static int look_for_itself(jr_verb_call *v, const draft *d) {
+  if (d->id > v->c->last_id) {
+    v->c->last_id = d->id;
+    return 0;
+  }
   sqlite3_stmt *s = ask(v, JR_SQL_SAME_JOB, 1, d->id, 0);
   if (!s) return v->c->status;
   bind_text(s, 2, &d->queue);
@@ -387,6 +393,16 @@ static int look_for_end(jr_verb_call *v, int64_t id, int64_t fence, int64_t stat
   return status;
 }
 
+/* What was to go on may have been cancelled meanwhile. */
+static int look_for_state(jr_verb_call *v, int64_t id, int64_t *state) {
+  sqlite3_stmt *s = ask(v, JR_SQL_JOB_STATE, 1, id, 0);
+  int status = s ? jr_sqlite_step(v->c, s) : v->c->status;
+  if (status < 0) return status;
+  *state = sqlite3_column_int64(s, 0);
+  sqlite3_reset(s);
+  return 0;
+}
+
 int jr_sqljob_finish(jr_verb_call *v) {
   sqlite3_stmt *s = jr_sqlite_get(v->c, JR_SQL_FINISH);
   if (!s) return v->c->status;
@@ -403,13 +419,12 @@ int jr_sqljob_finish(jr_verb_call *v) {
   bind_text(s, 7, &result);
   bind_text(s, 8, &error);
   jr_sqlite_bind(s, 9, 2, (int64_t[]){v->now, jr_verb_integer(v)});
-  int status = jr_sqlite_step(v->c, s);
+  int status = jr_sqlite_finish(v->c, s);
   if (status < 0) return status;
-  bool is_ours = status == 1;
+  bool is_ours = sqlite3_changes(v->c->db) > 0;
   if (is_ours) {
-    state = sqlite3_column_int64(s, 0);
+    if (!has_ended(state) && (status = look_for_state(v, id, &state)) < 0) return status;
     jr_cells_add_integer(v->out, state);
-    sqlite3_reset(s);
   } else if ((status = look_for_end(v, id, fence, state, outcome)) != 0) {
     return status < 0 ? status : 0;
   } else {

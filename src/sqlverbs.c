@@ -117,6 +117,7 @@ static int tick(jr_verb_call *v) {
   sqlite3_stmt *s = status == 1 ? jr_sqlite_get(v->c, JR_SQL_TICK_JOB) : NULL;
   if (status == 1 && !s) return v->c->status;
   if (s) {
+    if (id > v->c->last_id) v->c->last_id = id;
     sqlite3_bind_int64(s, 1, id);
     if (tick_at.type == JR_CELL_INTEGER) sqlite3_bind_int64(s, 2, tick_at.integer);
     sqlite3_bind_int64(s, 3, v->c->node);

@@ -33,7 +33,7 @@
   X(FINISH, "UPDATE jr_job SET state = CASE WHEN cancel_at IS NOT NULL AND ?4 IN (0, 1, 3) THEN 6 ELSE ?4 END, owner = NULL, grp = NULL, " \
     "run_at = coalesce(?5, run_at), attempt = attempt - ?6, result = ?7, error = ?8, reason = ?10, " \
     "finished_at = CASE WHEN ?4 IN (4, 5, 6) OR cancel_at IS NOT NULL THEN CAST(?9 AS BIGINT) END " \
-    "WHERE id = ?1 AND owner = ?2 AND fence = ?3 RETURNING state") \
+    "WHERE id = ?1 AND owner = ?2 AND fence = ?3") \
   X(ADD_RUN, "INSERT INTO jr_run(" JR_SQL_RUN_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) " \
     "ON CONFLICT(job, fence) DO UPDATE SET outcome = 6, ended_at = excluded.ended_at, error = excluded.error") \
   X(FINISHED, "SELECT CASE WHEN j.fence = r.fence THEN j.state ELSE ?4 END FROM jr_run AS r JOIN jr_job AS j ON j.id = r.job " \

@@ -44,7 +44,7 @@ end
 function test_postgresql_takes_the_schema_and_each_statement()
   local bin = find_postgres()
   if not bin then lu.skip "needs postgresql: apt-get install postgresql" end
-  local types = { I64 = "BIGINT", BIN = "BYTEA", TAIL = "" }
+  local types = { I64 = "BIGINT", BIN = "BYTEA", TAIL = "", KEYED = "" }
   with_server(bin, function(run)
     lu.assertEquals({ run((fs.read("src/schema.sql"):gsub("%u+%d*", types))) }, { true, "" })
     local n = 0
