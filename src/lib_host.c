@@ -63,6 +63,13 @@ static int host_hold(lua_State *L) {
   return 0;
 }
 
+/* is_loading(task) → boolean: does a main chunk wait for what is part of loading, such as a store? */
+static int host_is_loading(lua_State *L) {
+  const jr_task *t = jr_task_check(L, 1);
+  lua_pushboolean(L, (t->wait && t->wait->ops->loads) || jr_of(L)->holds > 0);
+  return 1;
+}
+
 /* is_exiting() → boolean: was os.exit called? */
 static int host_is_exiting(lua_State *L) {
   lua_pushboolean(L, jr_of(L)->exits);
@@ -198,6 +205,7 @@ int jr_open_host(lua_State *L) {
                                        {"is_looking", host_is_looking},
                                        {"is_exiting", host_is_exiting},
                                        {"hold", host_hold},
+                                       {"is_loading", host_is_loading},
                                        {"declare", host_declare},
                                        {"log", host_log},
                                        {"log_style", host_log_style},

@@ -19,6 +19,7 @@
 #include "lib_runs.h"
 #include "plan.h"
 #include "rt.h"
+#include "runs.h"
 #include "status.h"
 
 int jr_open_jobs(lua_State *L);
@@ -331,6 +332,13 @@ static int jobs_zone(lua_State *L) {
   return 2;
 }
 
+/* timed_out() → boolean: is the run that this task is of over its time limit? */
+static int jobs_timed_out(lua_State *L) {
+  const jr_run *run = jr_run_of(jr_of(L)->cur);
+  lua_pushboolean(L, run && run->timed_out);
+  return 1;
+}
+
 /* restore(job, anchor_ns, last_ns, has_from): see jr_job_restore */
 static int jobs_restore(lua_State *L) {
   jr_job *job = jr_job_check(L, 1);
@@ -367,6 +375,7 @@ int jr_open_jobs(lua_State *L) {
                                        {"hold", jobs_hold},
                                        {"upcoming", jobs_upcoming},
                                        {"zone", jobs_zone},
+                                       {"timed_out", jobs_timed_out},
                                        {"restore", jobs_restore},
                                        {"on", jobs_on},
                                        {"on_say", jr_run_on_say},

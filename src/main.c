@@ -25,12 +25,15 @@
 
 /* ---- signals ------------------------------------------------------------------------------- */
 
+enum { LAST_RESORT_S = 25, EXIT_GRACE = 124 };
+
 /* The one global of the command: a signal handler has nowhere else to look. Set before the
  * handlers are installed, never changed while they are. */
 static struct {
   jobrun *rt;
   atomic_int count, first;
-  bool is_silent; /* stderr is read by a program, or nothing but errors was asked for */
+  unsigned last_resort_s; /* after the first: the loop ends what it can 20 s after the grace */
+  bool is_silent;         /* stderr is read by a program, or nothing but errors was asked for */
 } signals;
 
 /* First: stop in order. Second: at once, though no child is sent a second SIGTERM. Third: leave;
@@ -43,9 +46,19 @@ static void on_signal(int number) {
     atomic_store(&signals.first, number);
     ssize_t ignored = signals.is_silent ? 0 : write(STDERR_FILENO, message, sizeof message - 1);
     (void)ignored;
+    alarm(signals.last_resort_s);
   }
   if (before >= 2) _exit(128 + number);
   jobrun_stop(signals.rt, -1);
+}
+
+/* A script computes on and never comes back to the loop, not even cancelled. */
+static void on_alarm(int number) {
+  static const char message[] = "jobrun: the script does not come to its end: killed\n";
+  (void)number;
+  ssize_t ignored = write(STDERR_FILENO, message, sizeof message - 1);
+  (void)ignored;
+  _exit(EXIT_GRACE);
 }
 
 /* While all is closed. The second of two (timeout(1) sends a pair) asks for nothing more than the
@@ -228,7 +241,11 @@ static int run(jobrun *rt, command *c) {
   }
   signals.rt = rt;
   signals.is_silent = is_structured(c) || c->opts.log_level >= JOBRUN_LOG_ERROR;
+  signals.last_resort_s = LAST_RESORT_S + (c->opts.grace_s < 0     ? 10
+                                           : c->opts.grace_s > 1e9 ? 1000000000
+                                                                   : (unsigned)c->opts.grace_s);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGALRM, on_alarm);
   handle_signals(on_signal);
   uv_prepare_t output;
   uv_prepare_init(jobrun_loop(rt), &output);
@@ -237,6 +254,7 @@ static int run(jobrun *rt, command *c) {
   unsigned failures = 0;
   if (c->fails) jobrun_on_run(rt, count_failure, &failures);
   int status = jobrun_run(rt);
+  alarm(0);
   jobrun_on_run(rt, NULL, NULL);
   uv_close((uv_handle_t *)&output, NULL);
   uv_run(jobrun_loop(rt), UV_RUN_NOWAIT);

@@ -96,7 +96,7 @@
     "finished_at FROM jr_job WHERE (CAST(?1 AS TEXT) IS NULL OR queue = ?1) AND (CAST(?2 AS BIGINT) IS NULL OR state = ?2) ORDER BY id DESC LIMIT ?3") \
   X(RUNS, "runs", "SELECT r.*, j.queue, j.sched, j.args FROM (" JR_SQL_ALL_RUNS ") AS r LEFT JOIN jr_job AS j ON j.id = r.job " \
     "WHERE (CAST(?1 AS BIGINT) IS NULL OR r.job = ?1) AND (CAST(?3 AS TEXT) IS NULL OR j.queue = ?3 OR j.sched = ?3) ORDER BY r.started_at DESC, r.job DESC, r.fence DESC LIMIT ?2") \
-  X(STATS, "stats", "SELECT queue, state, count(*) AS n FROM jr_job GROUP BY queue, state ORDER BY queue, state") \
+  X(STATS, "stats", "SELECT queue, state, count(*) AS n FROM jr_job WHERE queue <> '' GROUP BY queue, state ORDER BY queue, state") \
   X(QUEUES, "queues", "SELECT * FROM jr_queue ORDER BY name") \
   X(SCHEDULES, "schedules", "SELECT * FROM jr_schedule ORDER BY name") \
   X(NODES, "nodes", "SELECT * FROM jr_node ORDER BY id DESC LIMIT ?1") \

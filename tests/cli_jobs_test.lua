@@ -170,6 +170,12 @@ function test_run_runs_jobs_once_and_tells_by_its_status()
   status, out, log = jr("run", path, "good", "bad")
   lu.assertEquals({ status, out }, { 1, "good\t1\n" })
   lu.assertStrContains(log, ' name=bad run=')
+  local with_queue = script [[
+    queue.open("q", { concurrency = 2 }):handle(function() end)
+    every(1).hour.named("late")(function() print "late" end)
+    sleep(60)]]
+  lu.assertEquals({ jr("run", with_queue, "late") }, { 0, "late\n", "" })
+  lu.assertEquals({ jr("--once", with_queue) }, { 0, "late\n", "" })
   status, out = jr("run", path, "second try")
   lu.assertEquals({ status, out }, { 0, "second try\n" })
 end

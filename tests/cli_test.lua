@@ -176,6 +176,15 @@ function test_the_grace_passed_exits_124()
   lu.assertEquals(status, 124)
 end
 
+function test_a_script_that_never_comes_back_is_ended_all_the_same()
+  local begun = jobrun.monotonic()
+  local status = with_script("spawn(function() while true do pcall(sleep, 60) end end) print 'ready'", function(h)
+    h:signal "SIGTERM"
+  end, 0)
+  lu.assertEquals(status, 124)
+  lu.assertTrue(jobrun.monotonic() - begun > 20) -- what cleans up has its time
+end
+
 -- ---- looking after a script ------------------------------------------------------------------------
 
 function test_sigquit_prints_the_tree_of_tasks()

@@ -404,6 +404,58 @@ function test_a_store_that_is_of_no_use_any_more_ends_the_script()
   lu.assertStrContains(r.stderr, "the store was closed")
 end
 
+function test_a_job_is_cancelled_at_whatever_moment()
+  local q = queue.open("q", { concurrency = 4 })
+  local ended = {}
+  q:handle(function(job)
+    sleep(1)
+    ended[job.id] = true
+  end)
+  sleep(1)
+  for turns = 0, 8 do -- its claim may be under way
+    local id = q:push()
+    for _ = 1, turns do jobrun.yield() end
+    queue.cancel(id)
+    lu.assertEquals(kind_of(queue.wait, id, 3), "job_cancelled", turns)
+    lu.assertEquals({ queue.get(id).state, ended[id] }, { "cancelled" }, turns)
+  end
+end
+
+function test_who_waits_is_told_though_the_canceller_is_cancelled()
+  local q = queue.open "q"
+  local first = q:push(nil, { delay = "1h" })
+  local second = q:push(nil, { after = first })
+  local waiter = spawn(function() return kind_of(queue.wait, second) end)
+  sleep(1)
+  local canceller = spawn(queue.cancel, first)
+  jobrun.yield()
+  canceller:cancel()
+  lu.assertEquals(jobrun.timeout(10, waiter.await, waiter), "job_cancelled")
+end
+
+function test_a_time_limit_within_the_handler_is_its_own_matter()
+  local store, core = require "jobrun.store", require "jobrun.core.store"
+  local q = queue.open("q", { concurrency = 2 }):handle(function(job)
+    if job.args == "inner" then jobrun.timeout(1, sleep, 2) end
+    sleep(20)
+  end)
+  local function outcome(args)
+    local id = q:push(args, { timeout = 10, retry = 1 })
+    lu.assertEquals(kind_of(queue.wait, id), "job_failed")
+    return store.current():call(core.query, "runs", id, 1)[1].outcome
+  end
+  lu.assertEquals({ outcome "inner", outcome "outer" }, { 2, 3 }) -- an error, a timeout
+end
+
+function test_options_are_given_once_and_before_the_handler()
+  queue.open("handled"):handle(function() end)
+  lu.assertStrContains(usage_of(queue.open, "handled", { concurrency = 4 }), "has a handler")
+  local kinds = {}
+  for i = 1, 2 do spawn(function() kinds[i] = kind_of(queue.open, "twice", { concurrency = i }) or "opened" end) end
+  sleep(1)
+  lu.assertEquals(kinds, { "opened", "usage" })
+end
+
 function test_wrong_use_is_named()
   local q = queue.open "q"
   lu.assertStrContains(usage_of(queue.open, ""), "queue.open: expected a queue's name")
@@ -416,6 +468,8 @@ function test_wrong_use_is_named()
   lu.assertStrContains(usage_of(q.push, q, 1, { at = 2e9, delay = 1 }), "one of them")
   lu.assertStrContains(usage_of(q.push, q, 1, { unique_for = 1 }), "needs unique")
   lu.assertStrContains(usage_of(q.push, q, 1, { after = "x" }), "'after'")
+  lu.assertStrContains(usage_of(q.push, q, 1, { after = { nil, 7 } }), "without holes and keys")
+  lu.assertStrContains(usage_of(q.push, q, 1, { after = { first = 7 } }), "without holes and keys")
   lu.assertStrContains(usage_of(q.push, q, print), "no JSON form")
   lu.assertStrContains(usage_of(q.handle, q, 1), "expected a function")
   lu.assertStrContains(usage_of(queue.get, "x"), "expected the id")

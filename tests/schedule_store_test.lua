@@ -42,6 +42,20 @@ function test_all_or_none_may_be_caught_up()
   lu.assertEquals(play(dir, "2027-01-08T12:00:00Z", NIGHTLY:format(1, '.catchup("none")')), { "01-09T02:30\t01-09T02:30" })
 end
 
+function test_what_never_ran_is_caught_up_too()
+  local dir = testing.tmpdir()
+  local code = NIGHTLY:format(1, "") .. "sleep(3600) os.exit(0)"
+  lu.assertEquals(play(dir, "2027-01-01T18:00:00Z", code), {}) -- the time is always one when it is down
+  lu.assertEquals(play(dir, "2027-01-02T18:00:00Z", code), { "01-02T02:30\t01-02T18:00" })
+  lu.assertEquals(play(dir, "2027-01-03T18:00:00Z", code), { "01-03T02:30\t01-03T18:00" })
+  local poll = [[every(6).hours.named("poll").catchup("all")(function(run) print(run.due % 86400 // 3600) end) sleep(60) os.exit(0)]]
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", poll), {})
+  lu.assertEquals(play(dir, "2027-01-01T13:00:00Z", poll), { "6.0", "12.0" })
+  local at_start = [[every(6).hours.named("now").now()(function() print "now" end) sleep(60) os.exit(0)]]
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", at_start), { "now" })
+  lu.assertEquals(play(dir, "2027-01-01T01:00:00Z", at_start), { "now" })
+end
+
 function test_a_changed_declaration_begins_anew()
   local dir = testing.tmpdir()
   play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(1, ""))
@@ -192,6 +206,54 @@ function test_a_run_by_hand_says_so()
     local core = require "jobrun.core.store"
     for _, r in ipairs(require("jobrun.store").current():call(core.query, "runs", nil, 10)) do print(r.reason) end]])
   lu.assertEquals(lines, { "0", "3" })
+end
+
+function test_a_run_over_its_time_limit_is_tried_again()
+  local dir = testing.tmpdir()
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", [[
+    every(1).hour.named("slow").timeout(60).retry{n = 3, backoff = 1, jitter = false}.times(1)(function(run)
+      print(run.attempt)
+      sleep(120)
+    end)]]), { "1", "2", "3" })
+  lu.assertEquals(play(dir, "2027-01-01T01:10:00Z", [[
+    local core = require "jobrun.core.store"
+    for _, r in ipairs(require("jobrun.store").current():call(core.query, "runs", nil, 10)) do print(r.outcome) end]]),
+    { "3", "3", "3" }) -- timeout
+end
+
+function test_each_of_many_runs_that_fail_is_tried_again_and_forgotten()
+  local code = [[
+    local again = 0
+    cron("* * * * * *", { named = "often", overlap = "allow",
+      retry = { n = 2, backoff = 150, max = 1000, jitter = false, cross = true } }, function(run)
+      if run.attempt == 2 then again = again + 1 else error "first" end
+    end)
+    sleep(400)
+    print(again)
+    os.exit(0)]]
+  lu.assertEquals(play(testing.tmpdir(), "2027-01-01T00:00:00Z", code), { "249" })
+  local lines = play(testing.tmpdir(), "2027-01-01T00:00:00Z", [[
+    for i = 1, 3 do every(1).second.named("s" .. i)(function(run) run:log(("x"):rep(1000)) end) end
+    local function used()
+      collectgarbage()
+      return collectgarbage "count"
+    end
+    sleep(100)
+    local before = used()
+    sleep(1000)
+    print(used() - before < 500)
+    os.exit(0)]])
+  lu.assertEquals(lines, { "true" })
+end
+
+function test_a_run_of_a_schedule_may_be_waited_for_and_is_in_no_queue()
+  lu.assertEquals(play(testing.tmpdir(), "2027-01-01T00:00:00Z", [[
+    every(1).hour.named("poll").times(1)(function() sleep(60) end)
+    sleep(3610)
+    local core = require "jobrun.core.store"
+    local id = require("jobrun.store").current():call(core.query, "jobs", nil, nil, 10)[1].id
+    print(pcall(queue.wait, id, 600))
+    print(next(queue.stats()))]]), { "true", "nil" })
 end
 
 function test_queues_may_be_opened_before_jobs_are_declared()

@@ -240,6 +240,26 @@ function test_who_waits_for_a_job_outwaits_the_process_that_runs_it()
   stop(second)
 end
 
+function test_many_who_wait_hold_up_nobody()
+  local dir = testing.tmpdir()
+  local _, socket, p = owner(dir)
+  lu.assertEquals(script(socket, ([[
+    local q = queue.open "q"
+    local id = q:push "go"
+    local ended = 0
+    for _ = 1, 100 do
+      spawn(function() if queue.wait(id) == "go" then ended = ended + 1 end end)
+    end
+    yield()
+    print(select(2, pcall(queue.wait, id, 0.1)).kind)
+    print(timeout(4, q.push, q, "more") > id)
+    fs.write("%s/go", "")
+    while ended < 100 do sleep(0.01) end
+    print(ended)
+    os.exit(0)]]):format(dir)), { "timeout", "true", "100" })
+  stop(p)
+end
+
 function test_who_waits_does_not_hold_up_the_end()
   local dir = testing.tmpdir()
   local _, socket, p = owner(dir, "30")

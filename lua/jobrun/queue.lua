@@ -105,7 +105,9 @@ end
 local function needs_of(after)
   if after == nil then return {} end
   if type(after) ~= "table" then after = { after } end
-  local needs = {}
+  local needs, count = {}, 0
+  for _ in pairs(after) do count = count + 1 end
+  if count ~= #after then check.fail "push: after: expected a list of ids, without holes and keys" end
   for i, id in ipairs(after) do needs[i] = check_id("push: after", id) end
   return needs
 end
@@ -152,6 +154,13 @@ end
 
 -- ---- queues --------------------------------------------------------------------------------------
 
+local function set_limits(name, max_global, rate)
+  local db = store.current()
+  if max_global or rate.n or not store.is_client() then -- else it is the owner's matter
+    db:call(core.limit, name, max_global, rate.n, ms(rate.per))
+  end
+end
+
 ---The queue of that name. concurrency: how many jobs this process runs at a time (1); max_global: how many run at a time
 ---in all; rate: `{n=10, per="1s"}` starts at once at most, and one more each 0.1 s (a token bucket). (suspends)
 ---@param name string
@@ -167,16 +176,18 @@ function M.open(name, options)
   if known and known.is_set then
     check.fail("queue.open: the queue %s was opened with options already", check.show(name))
   end
+  if options and consumer.is_handled(name) then
+    check.fail("queue.open: the queue %s has a handler: its options are to be given before", check.show(name))
+  end
   local queue = known or setmetatable({ name = name }, Queue)
   queue.concurrency, queue.shares, queue.is_set = o.concurrency, o.max_global ~= nil, options ~= nil
-  if options and not host.is_looking() then
-    local db = store.current()
-    if o.max_global or o.rate or not store.is_client() then -- else it is the owner's matter
-      db:call(core.limit, name, o.max_global, rate.n, ms(rate.per))
-    end
-  end
   queues[name] = queue
-  return queue
+  if not options or host.is_looking() then return queue end
+  local ok, e = pcall(set_limits, name, o.max_global, rate)
+  if ok then return queue end
+  queues[name] = known
+  if known then known.is_set = false end
+  error(e, 0)
 end
 
 ---Calls `fn(job)` for each job. What it returns is the result, any value with a JSON form; an error has the job tried
@@ -359,7 +370,8 @@ function M.cancel(id)
     if store.current():call(core.cancel, id) == 2 then
       consumer.cancel(id)
     else
-      waiters.wake(id)
+      waiters.forget() -- what else it ended is not known here
+      waiters.stir()
     end
   end, core.cancel, id)
   after_cancel(id, state, rows)

@@ -19,6 +19,7 @@ local store = require "jobrun.store"
 local sync = require "jobrun.sync"
 local task = require "jobrun.task"
 local timer = require "jobrun.queue.timer"
+local waiters = require "jobrun.queue.waiters"
 
 local M = {}
 
@@ -26,7 +27,6 @@ local M = {}
 local COMPLETED <const>, DISCARDED <const>, CANCELLED <const> = 4, 5, 6
 local OK <const>, ERROR <const>, TIMEOUT <const>, CANCEL <const> = 1, 2, 3, 4
 local FIRST <const>, AFTER_ERROR <const>, BY_HAND <const> = 0, 1, 3
-local MOST_KNOWN <const> = 64 -- runs of a job whose retries find their job in the store
 
 local declared, started = {}, false -- name → {job=, said=…}; has the script loaded?
 
@@ -49,8 +49,6 @@ local function begin(kept, run, own_task)
       store.insist(core.tick, name, nil, nil, id, reason)
     end
     record = { id = id, fence = 1, reason_code = reason }
-    kept.runs[run.id] = record
-    kept.runs[run.id - MOST_KNOWN] = nil
   end
   -- each start is one of its own for what it says and uses
   record = { id = record.id, fence = record.fence, reason_code = record.reason_code, attempt = run.attempt,
@@ -59,23 +57,31 @@ local function begin(kept, run, own_task)
   return record
 end
 
+-- {state, outcome} of a run that raised `e`.
+local function verdict_of(e)
+  if jobs.timed_out() then return DISCARDED, TIMEOUT end
+  if err.is(e, "cancelled") then return CANCELLED, CANCEL end
+  return DISCARDED, ERROR
+end
+
 local function finish(record, ok, e)
-  if ok then return runs.conclude(record, nil, COMPLETED, nil, 0, nil, OK, 0) end
-  local is_cancelled = err.is(e, "cancelled")
-  local outcome = is_cancelled and CANCEL or err.is(e, "timeout") and TIMEOUT or ERROR
-  runs.conclude(record, e, is_cancelled and CANCELLED or DISCARDED, nil, 0, nil, outcome, 0)
+  local state, outcome = COMPLETED, OK
+  if not ok then state, outcome = verdict_of(e) end
+  runs.conclude(record, e, state, nil, 0, nil, outcome, 0)
+  waiters.wake(record.id)
 end
 
 local function keep(kept, fn, run, ...)
   local record = task.shield(begin, kept, run, task.current()) -- or a cancelled one would stay begun
   if not record then
-    log.warn("job %q: the run due at %s was had already: skipped", run.job.name, os.date("!%Y-%m-%dT%H:%M:%SZ", run.due // 1))
+    log.warn("job %q: the run due at %s %s: skipped", run.job.name, os.date("!%Y-%m-%dT%H:%M:%SZ", run.due // 1),
+      run.attempt > 1 and "may not be tried again" or "was had already")
     return
   end
   runs.enter(record)
   local results = table.pack(pcall(fn, ...))
   runs.leave(record)
-  finish(record, results[1], results[2])
+  finish(record, results[1], not results[1] and results[2] or nil)
   timer.prune()
   if results[1] then return table.unpack(results, 2, results.n) end
   error(results[2], 0)
@@ -139,6 +145,7 @@ local function adopt(name, kept)
   kept.is_stored = true
   if is_new == 0 then
     local catches_up = zone ~= nil or kept.has_catchup
+    if not last and not kept.is_now then last = anchor end -- what was due since then was missed too
     jobs.restore(kept.job, ns(anchor), catches_up and ns(last) or 0, kept.has_from)
     restore_pause(name, kept, paused)
   end
@@ -152,7 +159,7 @@ end
 ---@param head table what the sentence began with
 function M.declare(job, name, said, head)
   local kept = { job = job, runs = {}, catchup = said.catchup and said.catchup.policy or 1, has_catchup = said.catchup ~= nil,
-    has_from = said.from ~= nil }
+    has_from = said.from ~= nil, is_now = said.now }
   kept.spec = function(zone)
     return json.encode { head = head, at = said.at and said.at.texts, on = said.on, day = said.day_of_month, zone = zone,
       from = said.from and tostring(said.from.text) }
@@ -171,6 +178,12 @@ function M.declare(job, name, said, head)
       M.start()
     end):detach()
   end
+end
+
+-- A run has ended that is not tried again.
+local function forget(run)
+  local kept = declared[run.job.name]
+  if kept then kept.runs[run.id] = nil end
 end
 
 -- What was paused or resumed while the script runs stays so; the store has it when this ends.
@@ -196,6 +209,7 @@ function M.start()
   for _, row in ipairs(store.current():call(core.sweep, began) or {}) do
     log.warn("store: the schedule %q is not declared any more: paused", row[1])
   end
+  jobs.on("end", forget)
   jobs.on("pause", hold)
   jobs.on("resume", hold)
 end

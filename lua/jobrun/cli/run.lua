@@ -6,6 +6,7 @@ local args = require "jobrun.cli.args"
 local check = require "jobrun.check"
 local core = require "jobrun.core.jobs"
 local declared = require "jobrun.cli.declared"
+local host = require "jobrun.core.host"
 local task = require "jobrun.task"
 
 local M = {}
@@ -40,7 +41,7 @@ function M.main(...)
   end
   core.hold()
   local main = task.spawn(declared.chunk(rest[1]))
-  task.yield() -- loading ends at the first wait of the main chunk, or with it
+  repeat task.yield() until not host.is_loading(main) -- that ends at the first wait of the main chunk, or with it
   local batch = core.batch()
   local chosen = options.all and core.list() or {}
   for i = 2, #rest do

@@ -56,6 +56,7 @@ function Run:log(fmt, ...)
 end
 
 local consumers = {} -- name → consumer
+local claiming, early = 0, {} -- claims under way; jobs that were cancelled before this process knew that it runs them
 
 -- ---- the end of a run ----------------------------------------------------------------------------
 
@@ -72,7 +73,7 @@ end
 local function verdict_of(run, e)
   if run.is_cancelled then return CANCELLED, nil, 0, CANCEL, 0 end
   if M.is_stopping and err.is(e, "cancelled") then return AVAILABLE, nil, 1, RELEASED, AFTER_RELEASE end
-  local timed_out = err.is(e, "timeout") and run.timeout ~= nil
+  local timed_out = err.is(e, "timeout") and run.timeout ~= nil and run.task.status == "cancelled" -- no inner limit's
   local outcome, reason = timed_out and TIMEOUT or ERROR, timed_out and AFTER_TIMEOUT or AFTER_ERROR
   if run.attempt >= run.max_attempts then return DISCARDED, nil, 0, outcome, reason end
   return RETRYABLE, retry_at(run), 0, outcome, reason
@@ -132,8 +133,8 @@ end
 -- ---- a run ---------------------------------------------------------------------------------------
 
 local function call_handler(run, handler)
+  if run.is_cancelled then error("cancelled before it began", 0) end
   run.task = task.current()
-  if run.is_cancelled then run.task:cancel "queue.cancel" end -- before it began: its first wait raises
   return (handler(run))
 end
 
@@ -169,7 +170,7 @@ local function run_of(queue, row)
   local run = setmetatable({
     id = row[1], queue = queue, attempt = row[5], max_attempts = row[6], fence = row[7], args_text = row[9],
     opts = row[10], reason_code = row[11], reason = REASONS[row[11]], started_ms = row[12], due = row[4] / 1000,
-    late = (row[12] - row[4]) / 1000, lost = false,
+    late = math.max((row[12] - row[4]) / 1000, 0), lost = false,
   }, Run)
   if row[8] then run.timeout = row[8] / 1000 end
   return run
@@ -213,14 +214,21 @@ function Consumer:start_all(rows)
   self.running = self.running + #rows
   for _, row in ipairs(rows) do
     local run = run_of(self.name, row)
+    run.is_cancelled = early[run.id]
     runs.enter(run)
     task.spawn(work, self, run)
   end
 end
 
+local function claimed()
+  claiming = claiming - 1
+  if claiming == 0 then early = {} end
+end
+
 function Consumer:claim()
   self.rung = false
   local free = math.min(self.concurrency - self.running, MOST_PLACES)
+  claiming = claiming + 1
   local ok, wait_until, rows = pcall(task.shield, store.current().call, store.current(), core.claim, self.name, free)
   if not ok then
     if not store.may_pass(wait_until) then store.give_up(wait_until) end
@@ -229,9 +237,10 @@ function Consumer:claim()
     return
   end
   self.wait_until = wait_until
-  if not rows then return end
-  if #rows == free then self.rung = true end
-  self:start_all(rows)
+  if rows then
+    if #rows == free then self.rung = true end
+    self:start_all(rows)
+  end
 end
 
 function Consumer:sleep()
@@ -242,6 +251,7 @@ function Consumer:run()
   while not self.ends do
     if self.rung and self.running < self.concurrency then
       self:claim()
+      claimed()
     else
       self:sleep()
     end
@@ -262,6 +272,13 @@ function M.start(name, concurrency, shares, handler)
   consumer.task = task.spawn(consumer.run, consumer):detach()
 end
 
+---Has the queue a handler in this process?
+---@param name string
+---@return boolean
+function M.is_handled(name)
+  return consumers[name] ~= nil
+end
+
 ---Something may be claimed in a queue.
 ---@param name string
 function M.ring(name)
@@ -278,7 +295,10 @@ end
 ---@param id integer
 function M.cancel(id)
   local run = runs.get(id)
-  if not run then return end
+  if not run then
+    if claiming > 0 then early[id] = true end
+    return
+  end
   run.is_cancelled = true
   if run.task then run.task:cancel "queue.cancel" end
 end

@@ -10,12 +10,14 @@ local core = require "jobrun.core.store"
 local err = require "jobrun.core.error"
 local fetch = require("jobrun.http.fetch").fetch
 local json = require "jobrun.json"
+local sync = require "jobrun.sync"
 local task = require "jobrun.task"
 
 local M = {}
 
 local ATTEMPTS <const>, STOCK <const> = 3, 64
-local WAIT_S <const> = 25 -- for one answer; waiting for longer is asking again
+local WAIT_S <const> = 5 -- for one answer; waiting for longer is asking again
+local MOST_WAITS <const>, TURN_S <const> = 32, 0.5 -- that are asked for at a time; more of them take turns of so long
 
 local PASSING <const> = { refused = true, connection = true, timeout = true, closed = true } -- the process may come back
 
@@ -37,7 +39,7 @@ end
 local function ask(self, word, body)
   for attempt = 1, ATTEMPTS do
     local ok, r = pcall(fetch, { url = "http://localhost/api/store/" .. word, method = "POST", socket = self.socket,
-      headers = { ["content-type"] = "application/json" }, body = body, timeout = WAIT_S + 10 })
+      headers = { ["content-type"] = "application/json" }, body = body, timeout = WAIT_S + 30 })
     if ok and r.status ~= 503 then return r end
     if ok then r = err.new { kind = "closed", message = "it is stopping" } end
     if not err.is(r) or not PASSING[r.kind] then error(r, 0) end
@@ -92,12 +94,31 @@ function Client:id()
   return self.next_id - 1
 end
 
----Waits for the end of a job, at most `seconds`; its row, or nil. (suspends)
+local Waiting = {
+  __close = function(waiting)
+    local client = waiting.client
+    client.waits = client.waits - 1
+    if waiting.has_turn then client.turns:release() end
+  end,
+}
+
+---Waits for the end of a job, at most `seconds`; its row, or nil. Each wait takes a connection, and there are 64 of them
+---for all words, so more waits than half of that take turns. (suspends)
 ---@param id integer
 ---@param seconds number?
 ---@return table?
 function Client:wait(id, seconds)
-  return request(self, "wait", id, math.min(seconds or WAIT_S, WAIT_S))[1]
+  local give_up = seconds and task.monotonic() + seconds
+  local waiting <close> = setmetatable({ client = self }, Waiting)
+  self.waits = self.waits + 1
+  local e
+  waiting.has_turn, e = pcall(self.turns.acquire, self.turns, seconds)
+  if not waiting.has_turn then
+    if not err.is(e, "timeout") then error(e, 0) end
+    return nil
+  end
+  local most = self.waits > MOST_WAITS and TURN_S or WAIT_S
+  return request(self, "wait", id, give_up and math.min(math.max(give_up - task.monotonic(), 0), most) or most)[1]
 end
 
 function Client:close()
@@ -108,7 +129,8 @@ end
 ---@param socket string
 ---@return jobrun.store.Client
 function M.open(socket)
-  local client = setmetatable({ socket = socket, next_id = 0, left = 0 }, Client)
+  local client = setmetatable({ socket = socket, next_id = 0, left = 0, waits = 0,
+    turns = sync.semaphore(MOST_WAITS) }, Client)
   client:id() -- or says what is wrong
   client.next_id, client.left = client.next_id - 1, client.left + 1
   return client
