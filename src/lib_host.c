@@ -63,7 +63,8 @@ static int host_hold(lua_State *L) {
   return 0;
 }
 
-/* is_loading(task) → boolean: does a main chunk wait for what is part of loading, such as a store? */
+/* is_loading(task) → boolean: does a main chunk wait for what is part of loading, such as a store?
+ */
 static int host_is_loading(lua_State *L) {
   const jr_task *t = jr_task_check(L, 1);
   lua_pushboolean(L, (t->wait && t->wait->ops->loads) || jr_of(L)->holds > 0);
