@@ -48,7 +48,9 @@ function test_what_never_ran_is_caught_up_too()
   lu.assertEquals(play(dir, "2027-01-01T18:00:00Z", code), {}) -- the time is always one when it is down
   lu.assertEquals(play(dir, "2027-01-02T18:00:00Z", code), { "01-02T02:30\t01-02T18:00" })
   lu.assertEquals(play(dir, "2027-01-03T18:00:00Z", code), { "01-03T02:30\t01-03T18:00" })
-  local poll = [[every(6).hours.named("poll").catchup("all")(function(run) print(run.due % 86400 // 3600) end) sleep(60) os.exit(0)]]
+  local poll = [[
+    every(6).hours.named("poll").catchup("all")(function(run) print(run.due % 86400 // 3600) end)
+    sleep(60) os.exit(0)]]
   lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", poll), {})
   lu.assertEquals(play(dir, "2027-01-01T13:00:00Z", poll), { "6.0", "12.0" })
   local at_start = [[every(6).hours.named("now").now()(function() print "now" end) sleep(60) os.exit(0)]]

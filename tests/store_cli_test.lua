@@ -182,6 +182,7 @@ function test_a_table_tells_a_terminal_nothing()
     q:handle(function() error("\27[2Jgone\a", 0) end)
     pcall(queue.wait, q:push(1, { retry = 1 })) os.exit(0)]] }
   lu.assertStrContains(command(url, "jobs"), "?[2Jgone?")
+  lu.assertStrContains(command(url, "why", "q"), "?[2Jgone?")
 end
 
 function test_jobs_tell_the_result()

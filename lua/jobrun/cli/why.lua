@@ -62,6 +62,11 @@ local function start_sentence(run)
   return run.error and text .. ": " .. run.error or text
 end
 
+-- Nothing that a terminal would obey, but lines.
+local function print_plain(text)
+  print((text:gsub("[^%C\n\t]", "?")))
+end
+
 ---@param ... string
 function M.main(...)
   local db, options, rest = stored.open("why", M.help, {}, { 1, 1, words = "a job's id or a name" }, ...)
@@ -77,9 +82,9 @@ function M.main(...)
     for i = #runs, 1, -1 do said.runs[#said.runs + 1] = stored.run(runs[i]) end
     return print(json.encode(said))
   end
-  print(("job %d of %s is %s: %s"):format(id, job.queue ~= "" and "queue " .. job.queue or "schedule " .. job.sched,
+  print_plain(("job %d of %s is %s: %s"):format(id, job.queue ~= "" and "queue " .. job.queue or "schedule " .. job.sched,
     queue.STATES[job.state], sentence))
-  for i = #runs, 1, -1 do print("  " .. start_sentence(runs[i])) end
+  for i = #runs, 1, -1 do print_plain("  " .. start_sentence(runs[i])) end
 end
 
 return M
