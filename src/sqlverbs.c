@@ -122,7 +122,8 @@ static int tick(jr_verb_call *v) {
     if (tick_at.type == JR_CELL_INTEGER) sqlite3_bind_int64(s, 2, tick_at.integer);
     sqlite3_bind_int64(s, 3, v->c->node);
     sqlite3_bind_text64(s, 4, name.text, name.len, SQLITE_STATIC, SQLITE_UTF8);
-    jr_sqlite_bind(s, 5, 2, (int64_t[]){v->now, jr_verb_integer(v)});
+    sqlite3_bind_int64(s, 5, v->now);
+    jr_sqlite_bind_cells(s, 6, 2, v->in, &v->at);
     status = jr_sqlite_finish(v->c, s);
     if (status == 0) status = is_there(v, id); /* or the same tick has another job */
   }
@@ -131,7 +132,7 @@ static int tick(jr_verb_call *v) {
 }
 
 static int restart(jr_verb_call *v) {
-  return plain(v, JR_SQL_RESTART, 1, 1, WITH_NODE | WITH_NOW);
+  return plain(v, JR_SQL_RESTART, 2, 2, WITH_NODE | WITH_NOW);
 }
 
 static int hold(jr_verb_call *v) {

@@ -41,11 +41,12 @@
  * DECLARE  name spec tz hash catchup catchup_max? overlap → is_new anchor_at? last_at? paused_at?:
  *          a schedule as it is declared now; is_new: it was not there, or was another one.
  * SWEEP    seen_at → {name}: schedules nobody has declared since then are paused.
- * TICK     name tick_at? next_at? id reason → is_mine: compares and sets the last tick; 0 = it was
+ * TICK     name tick_at? next_at? id reason max_attempts → is_mine: compares and sets the last tick; 0 = it was
  *          had, or a later one. Else the job `id` runs here now, and is to be finished (fence 1).
  *          A last tick that is more than a day ahead was had by a wrong clock. Without tick_at it is
  *          a run that is nobody's tick.
- * RESTART  id → fence?: a tick's job that failed runs once more; null = it may not.
+ * RESTART  id reason → fence? attempt: a tick's job that failed, was lost or given back runs once
+ *          more; null = it may not.
  * HOLD     name paused_at? → was_changed: a schedule stays paused; null = goes on.
  * CANCEL   id → state?, {queue id state}: the state it was in, null = there is none.
  * RETRY    id → state? queue: the same; one that has ended or waits for its time becomes

@@ -52,8 +52,8 @@
     "SELECT id, fence, attempt, owner, reason, started_at, ?2, 5, 'the process that ran it ended without finishing it' " \
     "FROM jr_job WHERE state = 2 AND owner <> ?1") \
   X(RESCUE, "UPDATE jr_job SET owner = NULL, grp = NULL, reason = 2, " \
-    "state = CASE WHEN cancel_at IS NOT NULL THEN 6 WHEN attempt >= max_attempts THEN 5 ELSE 1 END, " \
-    "finished_at = CASE WHEN cancel_at IS NOT NULL OR attempt >= max_attempts THEN CAST(?2 AS BIGINT) END, " \
+    "state = CASE WHEN cancel_at IS NOT NULL THEN 6 WHEN attempt >= max_attempts OR sched IS NOT NULL THEN 5 ELSE 1 END, " \
+    "finished_at = CASE WHEN cancel_at IS NOT NULL OR attempt >= max_attempts OR sched IS NOT NULL THEN CAST(?2 AS BIGINT) END, " \
     "error = 'the process that ran it ended without finishing it' " \
     "WHERE state = 2 AND owner <> ?1 RETURNING id, queue, state, attempt") \
   X(SCHEDULE, "SELECT def_hash, anchor_at, last_at, paused_at FROM jr_schedule WHERE name = ?1") \
@@ -65,9 +65,9 @@
   X(SWEEP, "UPDATE jr_schedule SET paused_at = -1 WHERE seen_at < ?1 AND paused_at IS NULL RETURNING name") \
   X(TICK, "UPDATE jr_schedule SET last_at = ?2, next_at = ?3 WHERE name = ?1 AND (last_at IS NULL OR last_at < ?2 OR last_at > ?2 + 86400000)") \
   X(TICK_JOB, "INSERT INTO jr_job(id, queue, kind, state, run_at, attempt, max_attempts, fence, owner, args, sched, tick_at, created_at, started_at, " \
-    "reason) VALUES(?1, '', 'schedule', 2, coalesce(CAST(?2 AS BIGINT), ?5), 1, 1, 1, ?3, 'null', ?4, ?2, ?5, ?5, ?6) ON CONFLICT DO NOTHING") \
-  X(RESTART, "UPDATE jr_job SET state = 2, owner = ?1, fence = fence + 1, attempt = attempt + 1, reason = 1, started_at = ?3, finished_at = NULL " \
-    "WHERE id = ?2 AND state = 5 RETURNING fence") \
+    "reason) VALUES(?1, '', 'schedule', 2, coalesce(CAST(?2 AS BIGINT), ?5), 1, ?7, 1, ?3, 'null', ?4, ?2, ?5, ?5, ?6) ON CONFLICT DO NOTHING") \
+  X(RESTART, "UPDATE jr_job SET state = 2, owner = ?1, fence = fence + 1, attempt = attempt + 1, reason = ?3, started_at = ?4, finished_at = NULL " \
+    "WHERE id = ?2 AND state = 5 RETURNING fence, attempt") \
   X(HOLD, "UPDATE jr_schedule SET paused_at = ?2 WHERE name = ?1 AND (paused_at IS NULL) <> (CAST(?2 AS BIGINT) IS NULL)") \
   X(CANCEL, "UPDATE jr_job SET state = 6, finished_at = ?2, error = 'cancelled' WHERE id = ?1 AND state IN (0, 1, 3, 7)") \
   X(ASK_CANCEL, "UPDATE jr_job SET cancel_at = ?2 WHERE id = ?1 AND state = 2") \
@@ -92,6 +92,7 @@
   X(JOB, "job", "SELECT * FROM jr_job WHERE id = ?1") \
   X(END, "end", "SELECT state, result, error, queue FROM jr_job WHERE id = ?1") \
   X(NEWEST, "newest", "SELECT max(id) AS id FROM jr_job WHERE sched = ?1 OR queue = ?1") \
+  X(NEWEST_TICK, "newest tick", "SELECT id, tick_at, state, attempt, max_attempts FROM jr_job WHERE sched = ?1 AND tick_at IS NOT NULL ORDER BY tick_at DESC LIMIT 1") \
   X(JOBS, "jobs", "SELECT id, queue, sched, kind, state, priority, run_at, attempt, max_attempts, fence, args, result, error, reason, cancel_at, created_at, started_at, " \
     "finished_at FROM jr_job WHERE (CAST(?1 AS TEXT) IS NULL OR queue = ?1) AND (CAST(?2 AS BIGINT) IS NULL OR state = ?2) ORDER BY id DESC LIMIT ?3") \
   X(RUNS, "runs", "SELECT r.*, j.queue, j.sched, j.args FROM (" JR_SQL_ALL_RUNS ") AS r LEFT JOIN jr_job AS j ON j.id = r.job " \

@@ -5,9 +5,11 @@ local testing = require "jobrun.testing"
 
 local build = assert(os.getenv "JOBRUN_BUILD")
 
--- Runs a script from an instant on; its lines.
-local function play(dir, from, code)
-  local r = jobrun.exec { build .. "/jobrun", "--clock=virtual=" .. from, "--store=sqlite:" .. dir .. "/store.db", "-e", code }
+-- Runs a script from an instant on; its lines. status: 124 where the grace passes.
+local function play(dir, from, code, status)
+  local r = jobrun.exec { build .. "/jobrun", "--grace=1", "--clock=virtual=" .. from, "--store=sqlite:" .. dir .. "/store.db",
+    "-e", code, check = false }
+  lu.assertEquals(r.exit_code, status or 0, r.stderr)
   local lines = {}
   for line in r.stdout:gmatch "[^\n]+" do lines[#lines + 1] = line end
   return lines, r.stderr
@@ -221,6 +223,56 @@ function test_a_run_over_its_time_limit_is_tried_again()
     local core = require "jobrun.core.store"
     for _, r in ipairs(require("jobrun.store").current():call(core.query, "runs", nil, 10)) do print(r.outcome) end]]),
     { "3", "3", "3" }) -- timeout
+end
+
+-- Runs of a job at 02:30 that began on the 1st and did not come to their end; what is left of it later.
+local UNENDED <const> = [[
+every().day.at("02:30", "UTC").named("nightly")%s(function(run)
+  print(os.date("!%%dT%%H:%%M", now() // 1), run.attempt)
+  %s
+end)
+sleep(%d) os.exit(0)]]
+
+local function reasons(dir)
+  return play(dir, "2027-01-09T00:00:00Z", [[
+    local core = require "jobrun.core.store"
+    local runs = require("jobrun.store").current():call(core.query, "runs", nil, 10)
+    for i = #runs, 1, -1 do print(runs[i].reason, runs[i].outcome, runs[i].attempt) end]])
+end
+
+function test_a_run_that_the_stop_cut_off_starts_again()
+  local dir = testing.tmpdir()
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", UNENDED:format("", "sleep(7200)", 9060), 124), { "01T02:30\t1" })
+  lu.assertEquals(play(dir, "2027-01-01T04:00:00Z", UNENDED:format("", "", 60)), { "01T04:00\t1" })
+  lu.assertEquals(play(dir, "2027-01-01T05:00:00Z", UNENDED:format("", "", 60)), {}) -- once
+  lu.assertEquals(reasons(dir), { "0\t7\t1", "5\t1\t1" }) -- first: released; released: ok
+end
+
+function test_retries_that_were_to_come_go_on_after_a_restart()
+  local dir = testing.tmpdir()
+  local retry = ".retry{n = 3, backoff = '1h', jitter = false}"
+  lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", UNENDED:format(retry, "error 'no'", 9060)), { "01T02:30\t1" })
+  lu.assertEquals(play(dir, "2027-01-01T03:00:00Z", UNENDED:format(retry, "error 'no'", 60)), { "01T03:00\t1" })
+  lu.assertEquals(play(dir, "2027-01-01T04:00:00Z", UNENDED:format(retry, "error 'no'", 60)), { "01T04:00\t1" })
+  lu.assertEquals(play(dir, "2027-01-01T05:00:00Z", UNENDED:format(retry, "error 'no'", 60)), {}) -- it had three
+  lu.assertEquals(reasons(dir), { "0\t2\t1", "1\t2\t2", "1\t2\t3" })
+end
+
+function test_a_lost_run_has_its_retries_and_a_later_time_comes_before_it()
+  local kill <const> = "if run.attempt == 1 and not arg[1] then os.execute('kill -9 $PPID') sleep(9) end"
+  local function lives(retry, ...)
+    local dir, lines = testing.tmpdir(), {}
+    for i, from in ipairs { "2027-01-01T00:00:00Z", ... } do
+      local r = jobrun.exec { build .. "/jobrun", "--quiet", "--clock=virtual=" .. from,
+        "--store=sqlite:" .. dir .. "/store.db", "-e", UNENDED:format(retry, kill, i == 1 and 9060 or 60), i > 1 and "ends" or nil, check = false }
+      lines[#lines + 1] = r.stdout:gsub("\n", "")
+    end
+    return lines
+  end
+  lu.assertEquals(lives(".retry{n = 2}", "2027-01-01T04:00:00Z"), { "01T02:30\t1", "01T04:00\t1" })
+  lu.assertEquals(lives("", "2027-01-01T04:00:00Z"), { "01T02:30\t1", "" }) -- that was its only attempt
+  lu.assertEquals(lives(".retry{n = 2}", "2027-01-02T12:00:00Z", "2027-01-02T13:00:00Z"), { "01T02:30\t1", "02T12:00\t1", "" })
+  lu.assertEquals(lives(".retry{n = 2}.catchup('none')", "2027-01-01T04:00:00Z"), { "01T02:30\t1", "" })
 end
 
 function test_each_of_many_runs_that_fail_is_tried_again_and_forgotten()

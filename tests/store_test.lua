@@ -302,9 +302,9 @@ function tests.a_tick_is_had_once_and_never_goes_back(db)
   local anchor = now_ms()
   lu.assertEquals({ declare(db, "nightly") }, { 1 })
   local id = db.core:id()
-  lu.assertEquals(db:tick("nightly", 1000, 2000, id), 1)
-  lu.assertEquals(db:tick("nightly", 1000, 2000, db.core:id()), 0)
-  lu.assertEquals(db:tick("nightly", 500, 2000, db.core:id()), 0)
+  lu.assertEquals(db:tick("nightly", 1000, 2000, id, 0, 1), 1)
+  lu.assertEquals(db:tick("nightly", 1000, 2000, db.core:id(), 0, 1), 0)
+  lu.assertEquals(db:tick("nightly", 500, 2000, db.core:id(), 0, 1), 0)
   lu.assertEquals({ declare(db, "nightly") }, { 0, anchor, 1000 })
   lu.assertEquals({ declare(db, "nightly", "other") }, { 1 })
   lu.assertEquals(#db:query("jobs", nil, nil, 10), 1)
@@ -313,29 +313,29 @@ end
 function tests.a_tick_that_is_asked_for_twice_is_had_once(db)
   declare(db, "nightly")
   local id, at = db.core:id(), now_ms()
-  for _ = 1, 2 do lu.assertEquals(db:tick("nightly", at, nil, id, 0), 1) end
-  lu.assertEquals(db:tick("nightly", at, nil, db.core:id(), 0), 0)
+  for _ = 1, 2 do lu.assertEquals(db:tick("nightly", at, nil, id, 0, 1), 1) end
+  lu.assertEquals(db:tick("nightly", at, nil, db.core:id(), 0, 1), 0)
   lu.assertEquals(#db:query("runs", nil, 10), 1)
 end
 
 function tests.a_run_by_hand_is_nobodys_tick(db)
   declare(db, "nightly")
-  for _ = 1, 2 do lu.assertEquals(db:tick("nightly", nil, nil, db.core:id(), 3), 1) end -- at the same time
+  for _ = 1, 2 do lu.assertEquals(db:tick("nightly", nil, nil, db.core:id(), 3, 1), 1) end -- at the same time
   lu.assertEquals(db:query("runs", nil, 10)[1].reason, 3)
-  lu.assertEquals(db:tick("nightly", now_ms() - 1000, nil, db.core:id(), 0), 1) -- had not passed for it
+  lu.assertEquals(db:tick("nightly", now_ms() - 1000, nil, db.core:id(), 0, 1), 1) -- had not passed for it
 end
 
 function tests.a_tick_is_a_job_with_runs(db)
   declare(db, "nightly")
   local id = db.core:id()
-  db:tick("nightly", now_ms(), nil, id)
+  db:tick("nightly", now_ms(), nil, id, 0, 1)
   local job = { id = id, attempt = 1, fence = 1, reason = 0, started_at = now_ms() }
   lu.assertEquals(db:get(id).state, RUNNING)
   lu.assertEquals(db:stop(job, DISCARDED, { error = "boom" }), DISCARDED)
   lu.assertEquals({ db:retry(id) }, { DISCARDED, "" }) -- no queue would run it
   lu.assertEquals(db:get(id).state, DISCARDED)
-  lu.assertEquals(db:restart(id), 2)
-  lu.assertNil((db:restart(id)))
+  lu.assertEquals({ db:restart(id, 1) }, { 2, 2 })
+  lu.assertNil((db:restart(id, 1)))
   lu.assertEquals(db:stop({ id = id, attempt = 2, fence = 2, reason = 1, started_at = now_ms() }, COMPLETED), COMPLETED)
   lu.assertEquals(#db:runs_of(id), 2)
 end
@@ -401,9 +401,9 @@ end
 function tests.a_clock_that_was_years_ahead_does_not_stop_a_schedule(db)
   declare(db, "nightly")
   local year = 365 * 86400000
-  lu.assertEquals(db:tick("nightly", now_ms() + year, nil, db.core:id(), 0), 1)
-  lu.assertEquals(db:tick("nightly", now_ms(), nil, db.core:id(), 0), 1)
-  lu.assertEquals(db:tick("nightly", now_ms() + year, nil, db.core:id(), 0), 0) -- it has a job
+  lu.assertEquals(db:tick("nightly", now_ms() + year, nil, db.core:id(), 0, 1), 1)
+  lu.assertEquals(db:tick("nightly", now_ms(), nil, db.core:id(), 0, 1), 1)
+  lu.assertEquals(db:tick("nightly", now_ms() + year, nil, db.core:id(), 0, 1), 0) -- it has a job
   lu.assertEquals({ declare(db, "nightly") }, { 1 })
 end
 
@@ -452,7 +452,7 @@ function tests.of_a_schedule_the_last_hundred_are_kept(db)
   declare(db, "often")
   for i = 1, 103 do
     local id = db.core:id()
-    db:tick("often", i, nil, id)
+    db:tick("often", i, nil, id, 0, 1)
     db:stop({ id = id, attempt = 1, fence = 1, reason = 0, started_at = 0 }, COMPLETED)
   end
   lu.assertEquals(db:prune(0, 0, 1000), 3)

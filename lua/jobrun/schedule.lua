@@ -25,49 +25,63 @@ local M = {}
 
 -- As in schema.sql.
 local COMPLETED <const>, DISCARDED <const>, CANCELLED <const> = 4, 5, 6
-local OK <const>, ERROR <const>, TIMEOUT <const>, CANCEL <const> = 1, 2, 3, 4
+local OK <const>, ERROR <const>, TIMEOUT <const>, CANCEL <const>, LOST <const>, RELEASED <const> = 1, 2, 3, 4, 5, 7
 local FIRST <const>, AFTER_ERROR <const>, BY_HAND <const> = 0, 1, 3
+local REASON_AFTER <const> = { [ERROR] = AFTER_ERROR, [TIMEOUT] = 4, [LOST] = 2, [RELEASED] = 5 }
+local NO_CATCHUP <const> = 1
 
 local declared, started = {}, false -- name → {job=, said=…}; has the script loaded?
 
 -- ---- runs --------------------------------------------------------------------------------------
 
--- The record of a run; nil where its due time was had already, or may not be tried again.
-local function begin(kept, run, own_task)
-  local record = kept.runs[run.id]
-  if run.attempt > 1 and record then
-    record.fence, record.reason_code = store.current():call(core.restart, record.id), AFTER_ERROR
-    if not record.fence then return nil end
-  else
-    local id = store.current():id()
-    local tick_at, reason = math.floor(run.due * 1000 + 0.5), FIRST
-    if run.by_hand then tick_at, reason = nil, BY_HAND end
-    local name = run.job.name
-    if store.insist(core.tick, name, tick_at, nil, id, reason) == 0 then
-      -- Intervals go by the steady clock, and never come to a time twice: the wall clock was set back.
-      if kept.zone then return nil end
-      store.insist(core.tick, name, nil, nil, id, reason)
-    end
-    record = { id = id, fence = 1, reason_code = reason }
+-- A tick's job that runs once more; nil where it may not.
+local function restart(id, reason)
+  local fence, attempt = store.current():call(core.restart, id, reason)
+  return fence and { id = id, fence = fence, attempt = attempt, reason_code = reason }
+end
+
+-- A due time's first start; nil where it was had already.
+local function take_tick(kept, run)
+  local id, name = store.current():id(), run.job.name
+  local tick_at, reason = math.floor(run.due * 1000 + 0.5), FIRST
+  if run.by_hand then tick_at, reason = nil, BY_HAND end
+  if store.insist(core.tick, name, tick_at, nil, id, reason, kept.attempts) == 0 then
+    -- Intervals go by the steady clock, and never come to a time twice: the wall clock was set back.
+    if kept.zone then return nil end
+    store.insist(core.tick, name, nil, nil, id, reason, kept.attempts)
   end
-  -- each start is one of its own for what it says and uses
-  record = { id = record.id, fence = record.fence, reason_code = record.reason_code, attempt = run.attempt,
-    started_ms = math.floor(task.now() * 1000), task = own_task }
+  return { id = id, fence = 1, attempt = 1, reason_code = reason }
+end
+
+-- The record of a start, for what it says and uses; nil where it may not be.
+local function begin(kept, run, own_task)
+  local known, left = kept.runs[run.id], run.by_hand and kept.left_over
+  local record
+  if run.attempt > 1 and known then
+    record = restart(known.id, AFTER_ERROR)
+  elseif left then
+    kept.left_over = nil
+    record = restart(left.id, left.reason)
+  end
+  if not record and not (run.attempt > 1 and known) then record = take_tick(kept, run) end
+  if not record then return nil end
+  record.started_ms, record.task = math.floor(task.now() * 1000), own_task
   kept.runs[run.id] = record
   return record
 end
 
--- {state, outcome} of a run that raised `e`.
+-- {state, outcome, given back} of a run that raised `e`.
 local function verdict_of(e)
-  if jobs.timed_out() then return DISCARDED, TIMEOUT end
-  if err.is(e, "cancelled") then return CANCELLED, CANCEL end
-  return DISCARDED, ERROR
+  if jobs.timed_out() then return DISCARDED, TIMEOUT, 0 end
+  if not err.is(e, "cancelled") then return DISCARDED, ERROR, 0 end
+  if life.state == "stopping" then return DISCARDED, RELEASED, 1 end
+  return CANCELLED, CANCEL, 0
 end
 
 local function finish(record, ok, e)
-  local state, outcome = COMPLETED, OK
-  if not ok then state, outcome = verdict_of(e) end
-  runs.conclude(record, e, state, nil, 0, nil, outcome, 0)
+  local state, outcome, given_back = COMPLETED, OK, 0
+  if not ok then state, outcome, given_back = verdict_of(e) end
+  runs.conclude(record, e, state, nil, given_back, nil, outcome, 0)
   waiters.wake(record.id)
 end
 
@@ -136,6 +150,21 @@ local function restore_pause(name, kept, paused)
     os.date("!%Y-%m-%dT%H:%M:%SZ", paused // 1000))
 end
 
+-- The newest due time's run was lost, cut off by the stop, or had attempts left: where no later one was missed it runs
+-- once more now.
+local function take_up(name, kept)
+  local db = store.current()
+  local tick = db:call(core.query, "newest tick", name)[1]
+  if not tick or tick.state ~= DISCARDED or tick.attempt >= tick.max_attempts then return end
+  local due = kept.job.next_run
+  if due and due <= task.now() or kept.job.state ~= "scheduled" then return end
+  local last = db:call(core.query, "runs", tick.id, 1)[1]
+  kept.left_over = { id = tick.id, reason = last and REASON_AFTER[last.outcome] or AFTER_ERROR }
+  log.warn("job %q: its run due at %s did not come to its end: it starts again", name,
+    os.date("!%Y-%m-%dT%H:%M:%SZ", tick.tick_at // 1000))
+  if not kept.job:run_now() then kept.left_over = nil end
+end
+
 -- Tells the store what is declared; the job goes on where it was.
 local function adopt(name, kept)
   local _, zone = jobs.zone(kept.job)
@@ -145,9 +174,11 @@ local function adopt(name, kept)
   kept.is_stored = true
   if is_new == 0 then
     local catches_up = zone ~= nil or kept.has_catchup
+    local ends_what_began = last ~= nil and catches_up and kept.catchup ~= NO_CATCHUP
     if not last and not kept.is_now then last = anchor end -- what was due since then was missed too
     jobs.restore(kept.job, ns(anchor), catches_up and ns(last) or 0, kept.has_from)
     restore_pause(name, kept, paused)
+    if ends_what_began then take_up(name, kept) end
   end
   settle(kept)
 end
@@ -158,8 +189,8 @@ end
 ---@param said table its modifiers
 ---@param head table what the sentence began with
 function M.declare(job, name, said, head)
-  local kept = { job = job, runs = {}, catchup = said.catchup and said.catchup.policy or 1, has_catchup = said.catchup ~= nil,
-    has_from = said.from ~= nil, is_now = said.now }
+  local kept = { job = job, runs = {}, catchup = said.catchup and said.catchup.policy or 0, has_catchup = said.catchup ~= nil,
+    has_from = said.from ~= nil, is_now = said.now, attempts = said.retry and said.retry.n or 1 }
   kept.spec = function(zone)
     return json.encode { head = head, at = said.at and said.at.texts, on = said.on, day = said.day_of_month, zone = zone,
       from = said.from and tostring(said.from.text) }

@@ -110,9 +110,9 @@ local function report_ended(store, id, queue, attempt)
       .. "again", queue, id, attempt, id)
     return
   end
-  local name = store:call(core.query, "job", id)[1].sched
-  log.error("schedule %s: a run was lost with its process, and goes on at its next due time: `jobrun trigger %s` runs it now",
-    name, name)
+  local job = store:call(core.query, "job", id)[1]
+  log.error("schedule %s: a run was lost with its process (attempt %d of %d): its next due time comes, and `jobrun trigger %s` "
+    .. "runs it now", job.sched, attempt, job.max_attempts, job.sched)
 end
 
 -- Whoever had the store before is dead, or we would not have its lock: its runs are lost, its jobs start again.
