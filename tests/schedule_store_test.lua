@@ -264,7 +264,8 @@ function test_a_lost_run_has_its_retries_and_a_later_time_comes_before_it()
     local dir, lines = testing.tmpdir(), {}
     for i, from in ipairs { "2027-01-01T00:00:00Z", ... } do
       local r = jobrun.exec { build .. "/jobrun", "--quiet", "--clock=virtual=" .. from,
-        "--store=sqlite:" .. dir .. "/store.db", "-e", UNENDED:format(retry, kill, i == 1 and 9060 or 60), i > 1 and "ends" or nil, check = false }
+        "--store=sqlite:" .. dir .. "/store.db", "-e", UNENDED:format(retry, kill, i == 1 and 9060 or 60),
+        i > 1 and "ends" or nil, check = false }
       lines[#lines + 1] = r.stdout:gsub("\n", "")
     end
     return lines
