@@ -214,7 +214,7 @@ function Consumer:start_all(rows)
   self.running = self.running + #rows
   for _, row in ipairs(rows) do
     local run = run_of(self.name, row)
-    run.is_cancelled = early[run.id]
+    run.is_cancelled, early[run.id] = early[run.id], nil
     runs.enter(run)
     task.spawn(work, self, run)
   end
