@@ -1,60 +1,84 @@
 -- encode_queue.lua IN OUT STATE [WORKERS]: a durable encode queue, fed by a watch folder. It may be killed at any moment,
 -- kill -9 included, and started again: no file is lost, none is encoded twice. Ctrl-C lets the encodes that run end.
 --
---   - each file is one job, whose key is its name: seen twice, it is pushed once
---   - the job is on disk before the folder is looked at again; its output gets its name when it is whole
---   - what has its output needs no encode: a process that was killed between the two has done all but say so
+--   - each file as it was last written is one job, whose key is its name, size and time: seen twice, it is pushed once;
+--     written anew, it is encoded anew
+--   - the job is on disk before the file is forgotten; its output gets its name when it is whole
+--   - what has an output that is newer needs no encode: a process that was killed between the two has done all but say so
 local dir_in, dir_out, state = arg[1], arg[2], arg[3]
 if not state then
   io.stderr:write "usage: jobrun encode_queue.lua IN OUT STATE [WORKERS]\n"
   os.exit(2)
 end
 
+local SETTLED <const> = 1 -- seconds that nobody has written to it: until then it is being copied
+
 store("sqlite:" .. state)
 fs.mkdir(dir_out, { parents = true })
 local q = queue.open("encode", { concurrency = tonumber(arg[4] or 2) })
 
-local function wait_until_complete(path)
-  local size, before
-  repeat
-    size, before = fs.stat(path).size, size
-    sleep(0.25)
-  until size == before
+-- nil: it has gone, or is a folder, a pipe, a loop of links.
+local function look(name)
+  local is_readable, found = pcall(fs.stat, dir_in .. "/" .. name)
+  return is_readable and found and found.type == "file" and found or nil
+end
+
+local function version_of(file)
+  return ("%d %.6f"):format(file.size, file.mtime)
 end
 
 q:handle(function(job)
-  local input, output = dir_in .. "/" .. job.args.name, dir_out .. "/" .. job.args.name .. ".mp4"
-  if fs.exists(output) then return "was there" end
-  wait_until_complete(input)
-  ffmpeg { input = input, output = output, vcodec = "libx264", preset = "veryfast", pix_fmt = "yuv420p" }
-  print("encoded " .. job.args.name)
+  local name = job.args.name
+  local input, output = dir_in .. "/" .. name, dir_out .. "/" .. name .. ".mp4"
+  local file, made = look(name), fs.stat(output)
+  if not file then return "has gone" end
+  if version_of(file) ~= job.args.version then return "was written anew, which is another job" end
+  if made and made.mtime >= file.ctime then return "was there" end
+  ffmpeg { input = input, output = output, vcodec = "libx264", preset = "veryfast", pix_fmt = "yuv420p", overwrite = true }
+  print("encoded " .. name)
   return "encoded"
 end)
 
 -- A job that was given up, as its process was killed too often or the file is broken, gets all its attempts again when the
--- script starts or the file is written anew.
-local function push(name)
-  if name:find "^%." then return end
-  local is_readable, found = pcall(fs.stat, dir_in .. "/" .. name)
-  if not is_readable or not found or found.type ~= "file" then return end -- it has gone; a folder, a pipe, a loop of links
+-- script starts.
+local function push(name, file)
   if not utf8.len(name) then return log.warn("%q is left out: its name is no UTF-8, rename it", name) end
-  local id = q:push({ name = name }, { unique = name, unique_for = "52w", retry = { n = 5, backoff = "1s" } })
+  local version = version_of(file)
+  local id = q:push({ name = name, version = version }, { unique = name .. " " .. version, unique_for = "52w",
+    retry = { n = 5, backoff = "1s" } })
   if queue.get(id).state == "discarded" then queue.retry(id) end
 end
 
-local function push_all()
-  for _, entry in ipairs(fs.list(dir_in)) do push(entry.name) end
+local settling = {}
+
+-- Pushes a file when it is not being written to any more.
+local function take(name)
+  if settling[name] or name:find "^%." then return end
+  settling[name] = true
+  spawn(function()
+    local file = look(name)
+    while file and now() - file.ctime < SETTLED and now() >= file.ctime do
+      sleep(SETTLED)
+      file = look(name)
+    end
+    settling[name] = nil
+    if file then push(name, file) end
+  end)
+end
+
+local function take_all()
+  for _, entry in ipairs(fs.list(dir_in)) do take(entry.name) end
 end
 
 -- Watching begins before the first look, so nothing falls in between; a lost event means another look.
 local watch = fs.watch(dir_in)
 on.stop(function() watch:close() end)
-push_all()
+take_all()
 print "watching"
 for event in watch do
   if event.type == "overflow" then
-    push_all()
+    take_all()
   elseif event.name then
-    push(event.name)
+    take(event.name)
   end
 end

@@ -164,11 +164,13 @@ static void serve_control(lua_State *L, const command *c) {
 static int set_up(lua_State *L) {
   const command *c = lua_touserdata(L, 1);
   if (c->listen.len) serve_control(L, c);
-  if (!c->runs_at_end) return 0;
+  if (!c->runs_at_end && !c->module) return 0;
   lua_getglobal(L, "require");
   lua_pushliteral(L, "jobrun.life");
   lua_call(L, 1, 1);
-  lua_pushboolean(L, 1);
+  lua_pushboolean(L, c->module != NULL);
+  lua_setfield(L, -2, "is_command");
+  lua_pushboolean(L, c->runs_at_end);
   lua_setfield(L, -2, "runs_at_end");
   return 0;
 }

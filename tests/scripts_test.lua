@@ -207,15 +207,36 @@ function test_an_encode_queue_that_is_killed_loses_and_doubles_no_file()
   for name in names:gmatch "%S+" do lu.assertTrue(jobrun.probe(to .. "/" .. name).duration > 0) end
 end
 
--- As if five processes had been killed while they encoded it.
+function test_an_encode_queue_encodes_what_was_written_anew()
+  local dir = testing.tmpdir()
+  local from, to, encoded = dir .. "/in", dir .. "/out", 0
+  fs.mkdir(from)
+  local h = exec.start { program, "--quiet", "scripts/encode_queue.lua", from, to, dir .. "/queue.db", check = false,
+    on_line = function(line) encoded = encoded + (line:find "^encoded" and 1 or 0) end }
+  local clip = helper.read(helper.clip "clip.ts")
+  fs.write(from .. "/a.ts", clip:sub(1, #clip // 188 // 2 * 188)) -- the copy stalls for longer than anybody waits
+  testing.wait_for(function() return encoded == 1 end, 20)
+  local half = jobrun.probe(to .. "/a.ts.mp4").duration
+  fs.write(from .. "/a.ts", clip)
+  testing.wait_for(function() return encoded == 2 end, 20)
+  lu.assertTrue(jobrun.probe(to .. "/a.ts.mp4").duration > half)
+  h:signal "SIGTERM"
+  lu.assertEquals(h:wait().exit_code, 0)
+end
+
+-- Five processes are killed while they encode it.
 function test_an_encode_queue_takes_up_again_what_was_killed_too_often()
   local dir = testing.tmpdir()
-  local from, to, url = dir .. "/in", dir .. "/out", "sqlite:" .. dir .. "/queue.db"
+  local from, to = dir .. "/in", dir .. "/out"
   fs.mkdir(from)
   fs.copy(helper.clip "clip.mp4", from .. "/1.mp4")
-  exec { program, "--quiet", "--store=" .. url, "-e", [[
-    local q = queue.open("encode"):handle(function() os.execute("kill -9 $PPID") sleep(9) end)
-    q:push({ name = "1.mp4" }, { unique = "1.mp4", unique_for = "52w", retry = 1 })]], check = false }
+  fs.mkdir(dir .. "/bin")
+  fs.write(dir .. "/bin/ffmpeg", "#!/bin/sh\nkill -9 $PPID\n")
+  exec { "chmod", "+x", dir .. "/bin/ffmpeg" }
+  for _ = 1, 5 do
+    exec { program, "--quiet", "scripts/encode_queue.lua", from, to, dir .. "/queue.db", check = false,
+      env = { PATH = dir .. "/bin:" .. os.getenv "PATH" } }
+  end
   local h = exec.start { program, "--quiet", "scripts/encode_queue.lua", from, to, dir .. "/queue.db", check = false }
   testing.wait_for(function() return helper.entries(to) == "1.mp4.mp4" end, 20)
   -- pipes and folders are no files, and take no worker; a link is what it leads to

@@ -18,7 +18,7 @@ end
 -- Was --store given? Then it is opened, be it used or not: for the commands that are given it too.
 local function has_store()
   local _, by_host = require("jobrun.core.store").url()
-  return by_host
+  return by_host and not M.is_command
 end
 
 -- Incomplete declarations are reported before anything starts.

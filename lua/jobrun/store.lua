@@ -152,8 +152,11 @@ local function take(path, may_lose_last)
   state.door = path ~= ":memory:" and require("jobrun.control.door").open(path) or nil
   local ok, e = pcall(rescue, store)
   if ok then return store end
-  if state.door then state.door:close() end
-  store:close()
+  task.shield(function() -- it may be the task's cancellation
+    if state.door then state.door:close() end
+    store:close()
+  end)
+  state.door = nil
   error(e, 0)
 end
 

@@ -41,7 +41,8 @@ function M.main(...)
   end
   core.hold()
   local main = task.spawn(declared.chunk(rest[1]))
-  repeat task.yield() until not host.is_loading(main) -- that ends at the first wait of the main chunk, or with it
+  task.yield()
+  while host.is_loading(main) do task.sleep(0.01) end -- that ends at the first wait of the main chunk, or with it
   local batch = core.batch()
   local chosen = options.all and core.list() or {}
   for i = 2, #rest do

@@ -34,7 +34,7 @@ end
 local function try(fn, ...)
   local ok, result = pcall(fn, ...)
   if ok then return result end
-  if not err.is(result, "usage") then error(result, 0) end
+  if not err.is(result, "usage") and not err.is(result, "not_found") then error(result, 0) end
   http.fail(422, result.message)
 end
 

@@ -105,6 +105,7 @@ end
 M.has_ended = has_ended
 
 local function after_finish(run, when, result, text, state, rows)
+  early[run.id] = nil -- a cancel that came for this start is no later one's
   if state == nil then
     run.lost = true
     log.warn("%s %d: this run (attempt %d) had been taken away: what it did counts for nothing", run.queue, run.id,
@@ -265,6 +266,7 @@ end
 ---@param handler fun(run: jobrun.QueuedRun): any
 function M.start(name, concurrency, shares, handler)
   if consumers[name] then check.fail("queue:handle: the queue %s has a handler already", check.show(name)) end
+  if M.is_stopping then return end -- it would claim what it has to give back, again and again
   local consumer = setmetatable({ name = name, concurrency = concurrency, shares = shares, handler = handler, running = 0,
     rung = true, queue = sync.queue() }, Consumer)
   consumers[name] = consumer

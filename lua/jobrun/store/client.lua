@@ -115,7 +115,7 @@ function Client:wait(id, seconds)
   waiting.has_turn, e = pcall(self.turns.acquire, self.turns, seconds)
   if not waiting.has_turn then
     if not err.is(e, "timeout") then error(e, 0) end
-    return nil
+    return request(self, "wait", id, 0)[1] -- it had no turn, and may have ended long ago
   end
   local most = self.waits > MOST_WAITS and TURN_S or WAIT_S
   return request(self, "wait", id, give_up and math.min(math.max(give_up - task.monotonic(), 0), most) or most)[1]
