@@ -173,7 +173,13 @@ static int error_is(lua_State *L) {
   return 1;
 }
 
+/* A table that is no object of anybody's, error{message = "…"}, is what it says. */
 static int value_text(lua_State *L) {
+  if (lua_istable(L, 1) && luaL_getmetafield(L, 1, "__tostring") == LUA_TNIL) {
+    lua_pushliteral(L, "message");
+    lua_rawget(L, 1);
+    if (lua_type(L, -1) == LUA_TSTRING) return 1;
+  }
   luaL_tolstring(L, 1, NULL);
   return 1;
 }
@@ -191,7 +197,8 @@ static void push_message(lua_State *L, int index) {
   }
 }
 
-/* err.message(value) → what tostring makes of it, also where its __tostring raises */
+/* err.message(value) → what it says: its message, or what tostring makes of it, also where its
+ * __tostring raises */
 static int error_message(lua_State *L) {
   luaL_checkany(L, 1);
   push_message(L, 1);

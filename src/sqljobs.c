@@ -92,6 +92,17 @@ static int end_dependents(jr_verb_call *v, int64_t id, bool completed) {
   return status;
 }
 
+/* The same for one that has not completed, whose dependents nobody waits for yet. */
+static int end_quietly(jr_verb_call *v, int64_t id) {
+  jr_cells ignored;
+  jr_verb_call quiet = *v;
+  jr_cells_init(&ignored, v->out->mem);
+  quiet.out = &ignored;
+  int status = end_dependents(&quiet, id, false);
+  jr_cells_fini(&ignored);
+  return status;
+}
+
 /* ---- enqueue -------------------------------------------------------------------------------- */
 
 typedef struct draft {
@@ -119,8 +130,9 @@ static void read_draft(jr_verb_call *v, draft *d) {
   d->ukey_until = until.integer;
 }
 
-/* Counts the jobs it has to wait for, and writes them down. */
-static int add_needs(jr_verb_call *v, draft *d, bool *failed) {
+/* Counts the jobs it has to wait for, and writes them down. failed: one that has ended without
+ * completing, if any. */
+static int add_needs(jr_verb_call *v, draft *d, int64_t *failed) {
   jr_cell need;
   while (jr_cells_next(v->in, &v->at, &need)) {
     sqlite3_stmt *s = ask(v, JR_SQL_JOB_STATE, 1, need.integer, 0);
@@ -132,7 +144,7 @@ static int add_needs(jr_verb_call *v, draft *d, bool *failed) {
     int64_t state = sqlite3_column_int64(s, 0);
     sqlite3_reset(s);
     if (state == COMPLETED) continue;
-    if (has_ended(state)) *failed = true;
+    if (has_ended(state)) *failed = need.integer;
     v->c->has_needs = true;
     if ((status = run(v, JR_SQL_ADD_DEP, 2, need.integer, d->id)) < 0) return status;
     d->deps_left += sqlite3_changes(v->c->db);
@@ -202,18 +214,17 @@ static int insert(jr_verb_call *v, const draft *d, int64_t state) {
 
 int jr_sqljob_enqueue(jr_verb_call *v) {
   draft d = {0};
-  bool failed = false;
+  int64_t failed = 0;
   read_draft(v, &d);
   int status = look_for_itself(v, &d);
   if (status == 0 && d.ukey.type == JR_CELL_TEXT) status = look_for_equal(v, &d);
   if (status != 0) return status < 0 ? status : 0;
   if ((status = add_needs(v, &d, &failed)) < 0) return status;
-  if (failed)
-    return jr_sqlite_fail(v->c, JR_EUSAGE,
-                          "push: after: a job it is to wait for has ended without completing");
   int64_t state = d.deps_left ? BLOCKED : d.run_at > v->now ? SCHEDULED : AVAILABLE;
   if ((status = insert(v, &d, state)) < 0) return status;
   if (state == SCHEDULED) note_due(v->c, d.run_at);
+  if (failed && (status = end_quietly(v, failed)) < 0) return status;
+  if (failed) state = CANCELLED;
   jr_cells_add_integer(v->out, d.id);
   jr_cells_add_integer(v->out, 1);
   jr_cells_add_integer(v->out, state);
@@ -435,23 +446,17 @@ int jr_sqljob_finish(jr_verb_call *v) {
   return has_ended(state) ? end_dependents(v, id, state == COMPLETED) : 0;
 }
 
-/* Of the rows {id queue state attempt} in the answer. Whom that cancels is not told: nobody waits
- * for them yet. */
+/* Of the rows {id queue state attempt} in the answer. */
 static int end_dependents_of_all(jr_verb_call *v) {
-  jr_cells ignored;
-  jr_verb_call quiet = *v;
   jr_cell cell, id, state;
   int status = 0;
-  jr_cells_init(&ignored, v->out->mem);
-  quiet.out = &ignored;
   for (size_t at = 0; status == 0 && jr_cells_next(v->out, &at, &cell);) {
     jr_cells_next(v->out, &at, &id);
     jr_cells_next(v->out, &at, &cell);
     jr_cells_next(v->out, &at, &state);
     jr_cells_next(v->out, &at, &cell);
-    if (has_ended(state.integer)) status = end_dependents(&quiet, id.integer, false);
+    if (has_ended(state.integer)) status = end_quietly(v, id.integer);
   }
-  jr_cells_fini(&ignored);
   return status;
 }
 

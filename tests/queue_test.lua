@@ -404,6 +404,13 @@ function test_a_store_that_is_of_no_use_any_more_ends_the_script()
   lu.assertStrContains(r.stderr, "the store was closed")
 end
 
+function test_a_table_that_is_raised_is_what_its_message_says()
+  local q = queue.open("q"):handle(function() error { kind = "smtp", message = "mailbox full" } end)
+  local id = q:push(nil, { retry = 1 })
+  pcall(queue.wait, id)
+  lu.assertStrContains(queue.get(id).error, "mailbox full")
+end
+
 function test_a_job_is_cancelled_at_whatever_moment()
   local q = queue.open("q", { concurrency = 4 })
   local ended = {}

@@ -213,8 +213,8 @@ end
 
 ---Adds a job; it is on disk when this returns. A lower priority is sooner. `at`: a time (text, or epoch seconds);
 ---`delay`: not before that long. unique: if a job of this queue with that key has not ended (or was pushed less than
----unique_for ago) its id is returned instead. after: ids of jobs that must complete first; if one does not, this one is
----cancelled. timeout: of each attempt. retry: as `ffmpeg`'s, by default 10 attempts. (suspends)
+---unique_for ago) its id is returned instead. after: ids of jobs that must complete first; if one does not, or did not, this
+---one is cancelled. timeout: of each attempt. retry: as `ffmpeg`'s, by default 10 attempts. (suspends)
 ---@param args any any value with a JSON form
 ---@param options? jobrun.PushOptions
 ---@return integer id
@@ -242,7 +242,7 @@ function Queue:push(args, options)
       (policy or consumer.default_retry).n, ms(o.timeout), text, opts_of(policy, o), key, until_ms,
       table.unpack(needs_of(o.after)))
   end
-  if is_new == 1 and not store.is_client() then waiters.note_open(id) end
+  if is_new == 1 and not consumer.has_ended(state) and not store.is_client() then waiters.note_open(id) end
   after_push(self.name, due, state)
   return id
 end
@@ -315,7 +315,8 @@ local function result_of(id, row)
   local state = STATES[row.state]
   if state == "completed" then return decode(row.result) end
   error(err.new { kind = state == "discarded" and "job_failed" or "job_cancelled", op = "queue.wait", job = id,
-    message = ("job %d of queue '%s' was %s: %s"):format(id, row.queue, state, row.error or "no reason") })
+    message = ("job %d of %s was %s: %s"):format(id, row.queue ~= "" and ("queue '%s'"):format(row.queue) or "a schedule", state,
+      row.error or "no reason") })
 end
 
 -- The same in another process, which may end and begin anew meanwhile: the job is in its store.
@@ -336,6 +337,7 @@ end
 -- How a job ended, that is waited for at most until `give_up`; nil: it has not. A guest's wait ends with the script's.
 local function await_end(id, give_up, is_guest)
   local function left() return give_up and math.max(give_up - task.monotonic(), 0) end
+  store.current() -- opened, or it is not known whose it is
   if store.is_client() then return await_end_there(id, left) end
   local place <close> = waiters.enter(id)
   while true do
@@ -403,13 +405,16 @@ function M.resume(name)
   consumer.ring(name)
 end
 
----How many jobs there are: `stats().encode.available`. (suspends)
+local NONE <const> = { __index = { scheduled = 0, available = 0, running = 0, retryable = 0, completed = 0, discarded = 0,
+  cancelled = 0, blocked = 0 } }
+
+---How many jobs there are: `stats().encode.available`, 0 where there are none in that state. (suspends)
 ---@return table<string, table<string, integer>>
 function M.stats()
   local stats, db = {}, store.current()
-  for _, row in ipairs(db:call(core.query, "queues")) do stats[row.name] = {} end
+  for _, row in ipairs(db:call(core.query, "queues")) do stats[row.name] = setmetatable({}, NONE) end
   for _, row in ipairs(db:call(core.query, "stats")) do
-    stats[row.queue] = stats[row.queue] or {}
+    stats[row.queue] = stats[row.queue] or setmetatable({}, NONE)
     stats[row.queue][STATES[row.state]] = row.n
   end
   return stats
