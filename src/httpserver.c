@@ -293,6 +293,7 @@ static void on_retry_closed(uv_handle_t *handle) {
 static void stop_listening(jr_http_server *s) {
   if (s->closed) return;
   s->closed = true;
+  s->site.rt->doors -= s->is_background;
   JR_LIST_EACH_SAFE (it, &s->listeners) listener_close(listener_of(it));
   uv_close((uv_handle_t *)&s->retry, on_retry_closed);
 }

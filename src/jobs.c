@@ -494,10 +494,19 @@ static void stop(jobrun *rt, jr_trade *trade) {
   jr_runs_give_up(jobs, NULL);
 }
 
+static bool has_paused(const jr_jobs *jobs) {
+  JR_LIST_EACH (it, &jobs->all)
+    if (jr_container_of(it, jr_job, link)->state == JR_JOB_PAUSED) return true;
+  return false;
+}
+
+/* What is paused goes on only if somebody can say so: by a job's methods, from a task, or from
+ * outside. */
 static bool is_busy(jobrun *rt, jr_trade *trade) {
-  (void)rt;
   jr_jobs *jobs = jr_container_of(trade, jr_jobs, trade);
-  return ((jobs->active > 0 && !jobs->held) || !jr_list_is_empty(&jobs->waiting)) && !jobs->stopped;
+  if (jobs->stopped) return false;
+  if (!jr_list_is_empty(&jobs->waiting)) return true;
+  return !jobs->held && (jobs->active > 0 || (rt->doors > 0 && has_paused(jobs)));
 }
 
 /* The jobs themselves go with the Lua state. */

@@ -214,6 +214,7 @@ static int http_server(lua_State *L) {
   }
   jr_http_server *s = *handle;
   s->is_background = lua_toboolean(L, 3);
+  jr_of(L)->doors += s->is_background;
   s->max_conns = (unsigned)luaL_checkinteger(L, 4);
   s->site.body_bytes = (size_t)luaL_checkinteger(L, 5);
   for (int i = JR_HTTP_IDLE; i <= JR_HTTP_WRITE; i++) s->site.limit_ms[i] = check_ms(L, 6 + i);

@@ -247,6 +247,7 @@ static int run(jobrun *rt, command *c) {
                                            : c->opts.grace_s > 1e9 ? 1000000000
                                                                    : (unsigned)c->opts.grace_s);
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, as on a full disk */
   signal(SIGALRM, on_alarm);
   handle_signals(on_signal);
   uv_prepare_t output;

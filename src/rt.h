@@ -82,6 +82,7 @@ struct jobrun {
   bool parking;   /* the yield that travels outwards is a wait of ours */
   bool exits;     /* a task has called os.exit */
   int holds;      /* how many things are under way that are part of loading */
+  int doors;      /* servers in the background, by which others may resume what is paused */
   bool declares;  /* the script is only looked at: the first wait of its main chunk ends that */
   bool gives_way; /* the running task asks for a turn of the loop: jr_give_way */
   int no_park;    /* > 0: a C function that cannot yield is below a user's coroutine */

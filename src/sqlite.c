@@ -184,7 +184,7 @@ static int refuse_others(jr_sqlite *c) {
         "told would be lost to the other: remove one",
         c->path);
   int fd = open(c->path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
+  if (fd < 0) return jr_sqlite_fail(c, -errno, "the store '%s': %s", c->path, uv_strerror(-errno));
   ssize_t n = read(fd, text, sizeof text);
   close(fd);
   return n <= 0 || (n == sizeof text && memcmp(text, head, sizeof head) == 0)
@@ -234,7 +234,7 @@ static int take_lock(jr_sqlite *c) {
 /* The file by whatever name. The byte is far beyond those that SQLite locks. The descriptor stays
  * open until SQLite has closed the file: closing it would drop SQLite's own locks (fcntl(2)). */
 static int lock_file(jr_sqlite *c) {
-  c->file_fd = open(c->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  c->file_fd = open(c->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (c->file_fd < 0) return 0; /* SQLite says what is wrong */
   int status = set_lock(c, c->file_fd, F_WRLCK, LOCK_BYTE, 1);
   if (status != UV_EBUSY) return status;

@@ -77,8 +77,8 @@
   X(PAUSE, "INSERT INTO jr_queue(name, paused_at) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET paused_at = excluded.paused_at") \
   X(LIMIT, "INSERT INTO jr_queue(name, max_global, rate_n, rate_ms) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(name) DO UPDATE SET " \
     "max_global = excluded.max_global, rate_n = excluded.rate_n, rate_ms = excluded.rate_ms") \
-  X(PRUNE, "DELETE FROM jr_job WHERE id IN (SELECT id FROM jr_job WHERE finished_at IS NOT NULL AND (state = 4 AND finished_at < ?1 OR " \
-    "state IN (5, 6) AND finished_at < ?2 OR sched IS NOT NULL AND tick_at < (SELECT k.tick_at FROM jr_job AS k WHERE k.sched = jr_job.sched " \
+  X(PRUNE, "DELETE FROM jr_job WHERE id IN (SELECT id FROM jr_job WHERE finished_at IS NOT NULL AND (tick_at IS NULL AND " \
+    "(state = 4 AND finished_at < ?1 OR state IN (5, 6) AND finished_at < ?2) OR sched IS NOT NULL AND tick_at < (SELECT k.tick_at FROM jr_job AS k WHERE k.sched = jr_job.sched " \
     "ORDER BY k.tick_at DESC LIMIT 1 OFFSET 99)) AND coalesce(ukey_until, 0) <= ?4 AND id NOT IN (SELECT needs FROM jr_dep) LIMIT ?3) RETURNING id") \
   X(PRUNE_RUNS, "DELETE FROM jr_run WHERE job = ?1") \
   X(PRUNE_NODES, "DELETE FROM jr_node WHERE state = 0 AND started_at < ?1")
@@ -103,7 +103,7 @@
   X(NODES, "nodes", "SELECT * FROM jr_node ORDER BY id DESC LIMIT ?1") \
   X(NEEDS, "needs", "SELECT d.needs AS id, j.state FROM jr_dep AS d LEFT JOIN jr_job AS j ON j.id = d.needs WHERE d.job = ?1 ORDER BY d.needs") \
   X(SIZES, "sizes", "SELECT (SELECT count(*) FROM jr_job) AS jobs, (SELECT count(*) FROM jr_run) AS runs, (SELECT count(*) FROM jr_schedule) AS schedules, " \
-    "(SELECT min(run_at) FROM jr_job WHERE state = 1) AS oldest, (SELECT count(*) FROM jr_job WHERE state = 1) AS available") \
+    "(SELECT min(CASE WHEN created_at > run_at THEN created_at ELSE run_at END) FROM jr_job WHERE state = 1) AS oldest, (SELECT count(*) FROM jr_job WHERE state = 1) AS available") \
   X(META, "meta", "SELECT k, v FROM jr_meta ORDER BY k")
 
 /* What each engine asks in its own words: SQLite's. */

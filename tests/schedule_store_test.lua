@@ -101,11 +101,12 @@ function test_a_paused_job_stays_paused_until_it_is_resumed()
     local job = every(1).hour.named("poll").times(3)(function() print(os.date("!%%H:%%M", now() // 1)) end)
     sleep(60)
     print(job.state)
-    %s]]
+    %s
+    os.exit(0)]]
   lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", code:format "sleep(3600) job:pause()"), { "scheduled", "01:00" })
   lu.assertEquals(play(dir, "2027-01-01T05:00:00Z", code:format ""), { "paused" })
-  lu.assertEquals(play(dir, "2027-01-01T06:10:00Z", code:format "job:resume() sleep(3600) os.exit(0)"), { "paused", "07:00" })
-  lu.assertEquals(play(dir, "2027-01-01T08:10:00Z", code:format "sleep(3600) os.exit(0)"), { "scheduled", "09:00" })
+  lu.assertEquals(play(dir, "2027-01-01T06:10:00Z", code:format "job:resume() sleep(3600)"), { "paused", "07:00" })
+  lu.assertEquals(play(dir, "2027-01-01T08:10:00Z", code:format "sleep(3600)"), { "scheduled", "09:00" })
 end
 
 function test_what_the_script_declares_paused_is_the_scripts_matter()
@@ -113,7 +114,9 @@ function test_what_the_script_declares_paused_is_the_scripts_matter()
   local code = [[
     local job = every(1).hour.named("poll").times(1)%s(function() print "ran" end)
     sleep(60)
-    print(job.state)]]
+    print(job.state)
+    sleep(3600)
+    os.exit(0)]]
   lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", code:format ".paused()"), { "paused" })
   lu.assertEquals(play(dir, "2027-01-01T05:00:00Z", code:format ""), { "scheduled", "ran" })
 end
@@ -190,6 +193,16 @@ function test_a_wrong_clock_at_one_start_does_not_stop_the_next()
     os.exit(0)]]
   lu.assertEquals(play(dir, "2030-01-01T12:00:00Z", code), { "20" })
   lu.assertEquals(play(dir, "2027-01-01T12:00:00Z", code), { "20" })
+end
+
+function test_the_history_of_a_schedule_is_kept_however_old()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", NIGHTLY:format(20, ""))
+  lu.assertEquals(play(dir, "2027-02-01T00:00:00Z", [[
+    queue.open("q"):handle(function() end)
+    sleep(7200)
+    print(#require("jobrun.store").current():call(require("jobrun.core.store").query, "runs", nil, 1000))
+    os.exit(0)]]), { "20" })
 end
 
 function test_what_ended_long_ago_goes_without_a_queue_too()

@@ -97,6 +97,7 @@ local function wait_for_orphans(rows)
   for _, row in ipairs(rows) do lost[tostring(row[1])] = tostring(row[2]) end
   local give_up = task.monotonic() + ORPHANS_S
   local pid = any_orphan(lost)
+  if pid then log.warn("store: waiting for process %s, of a run that was lost, to end (%d s at most)", pid, ORPHANS_S) end
   while pid and task.monotonic() < give_up do
     task.sleep(0.05)
     pid = any_orphan(lost)

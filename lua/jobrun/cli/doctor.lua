@@ -5,6 +5,7 @@
 local core = require "jobrun.core.store"
 local json = require "jobrun.json"
 local queue = require "jobrun.queue"
+local rows = require "jobrun.cli.table"
 local stored = require "jobrun.cli.stored"
 local task = require "jobrun.task"
 
@@ -59,11 +60,11 @@ function M.main(...)
       found.schedules))
     print("open in: " .. (found.owner or "no process"))
     for _, row in ipairs(found.queues) do
-      print(("%s: %d %s"):format(row.queue ~= "" and row.queue or "(schedules)", row.jobs, row.state))
+      print(rows.plain(("%s: %d %s"):format(row.queue, row.jobs, row.state)))
     end
     for _, row in ipairs(found.paused) do
-      print(("%s is paused%s"):format(row.queue or "schedule " .. row.schedule,
-        row.since and " since " .. row.since or ": its script declares it no more"))
+      print(rows.plain(("%s is paused%s"):format(row.queue or "schedule " .. row.schedule,
+        row.since and " since " .. row.since or ": its script declares it no more")))
     end
     if found.waits_s >= 1 then print(("what is available waits for up to %.0f s"):format(found.waits_s)) end
     for _, problem in ipairs(found.problems) do print("PROBLEM: " .. problem) end

@@ -33,6 +33,10 @@ end
 local function say_refusal(self, r)
   local ok, said = pcall(r.json, r)
   local detail = ok and type(said) == "table" and said.detail or r.body
+  local first = type(detail) == "table" and detail[1] -- of what the types of a body refuse
+  if type(first) == "table" and first.msg then
+    detail = ("%s: %s"):format(table.concat(first.loc or {}, ".", 2), first.msg)
+  end
   if r.status == 401 then detail = "it needs a token: set JOBRUN_TOKEN" end
   args.give_up(1, "%s: %s", self.address, type(detail) == "string" and detail or ("status " .. r.status))
 end

@@ -43,6 +43,7 @@ function M.main(...)
   local main = task.spawn(declared.chunk(rest[1]))
   task.yield()
   while host.is_loading(main) do task.sleep(0.01) end -- that ends at the first wait of the main chunk, or with it
+  if main.status == "failed" then main:await() end -- which says why
   local batch = core.batch()
   local chosen = options.all and core.list() or {}
   for i = 2, #rest do

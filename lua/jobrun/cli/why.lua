@@ -7,6 +7,7 @@ local consumer = require "jobrun.queue.consumer"
 local core = require "jobrun.core.store"
 local json = require "jobrun.json"
 local queue = require "jobrun.queue"
+local rows = require "jobrun.cli.table"
 local stored = require "jobrun.cli.stored"
 
 local M = {}
@@ -62,9 +63,8 @@ local function start_sentence(run)
   return run.error and text .. ": " .. run.error or text
 end
 
--- Nothing that a terminal would obey, but lines.
 local function print_plain(text)
-  print((text:gsub("[^%C\n\t]", "?")))
+  print(rows.plain(text))
 end
 
 ---@param ... string

@@ -30,20 +30,12 @@ local function show(req)
   return queue.look(req.params.id) or http.fail(404, ("there is no job %d in a queue"):format(req.params.id))
 end
 
--- What the caller has wrong is said to the caller.
-local function try(fn, ...)
-  local ok, result = pcall(fn, ...)
-  if ok then return result end
-  if not err.is(result, "usage") and not err.is(result, "not_found") then error(result, 0) end
-  http.fail(422, result.message)
-end
-
 local function push(req)
   local options = req.body
   local args = options.args
   options.args = nil
   if args == json.null then args = nil end
-  return 201, queue.look(try(function() return queue.open(req.params.name):push(args, options) end))
+  return 201, queue.look(queue.open(req.params.name):push(args, options))
 end
 
 -- Does what queue.DEED does; says what the job is now, and in `was` its state before.
@@ -59,21 +51,35 @@ end
 
 local function switch(deed)
   return function(req)
-    try(queue[deed], req.params.name)
+    queue[deed](req.params.name)
     return { queue = req.params.name, paused = deed == "pause" }
+  end
+end
+
+local STATUS <const> = { usage = 422, not_found = 422 }
+
+-- What the caller has wrong, and what the store cannot do now, is said to the caller.
+local function told(handler)
+  return function(req)
+    local results = table.pack(pcall(handler, req))
+    if results[1] then return table.unpack(results, 2, results.n) end
+    local e = results[2]
+    local status = err.is(e) and (STATUS[e.kind] or e.op == "store" and 503)
+    if not status then error(e, 0) end
+    http.fail(status, e.message)
   end
 end
 
 ---Adds the routes.
 ---@param app table
 function M.add(app)
-  app.get("/api/queues", { summary = "How many jobs, by queue and state" }, function() return { queues = queue.stats() } end)
-  app.get("/api/queues/jobs/{id:int}", { summary = "A job of a queue" }, show)
-  app.post("/api/queues/jobs/{id:int}/cancel", { summary = "Cancels it" }, changer "cancel")
-  app.post("/api/queues/jobs/{id:int}/retry", { summary = "Makes it available again" }, changer "retry")
-  app.post("/api/queues/{name}/push", { summary = "Adds a job", status = 201, body = JOB }, push)
-  app.post("/api/queues/{name}/pause", { summary = "Starts nothing of a queue" }, switch "pause")
-  app.post("/api/queues/{name}/resume", { summary = "Lets it go on" }, switch "resume")
+  app.get("/api/queues", { summary = "How many jobs, by queue and state" }, told(function() return { queues = queue.stats() } end))
+  app.get("/api/queues/jobs/{id:int}", { summary = "A job of a queue" }, told(show))
+  app.post("/api/queues/jobs/{id:int}/cancel", { summary = "Cancels it" }, told(changer "cancel"))
+  app.post("/api/queues/jobs/{id:int}/retry", { summary = "Makes it available again" }, told(changer "retry"))
+  app.post("/api/queues/{name}/push", { summary = "Adds a job", status = 201, body = JOB }, told(push))
+  app.post("/api/queues/{name}/pause", { summary = "Starts nothing of a queue" }, told(switch "pause"))
+  app.post("/api/queues/{name}/resume", { summary = "Lets it go on" }, told(switch "resume"))
 end
 
 return M
