@@ -404,6 +404,35 @@ function test_a_store_that_is_of_no_use_any_more_ends_the_script()
   lu.assertStrContains(r.stderr, "the store was closed")
 end
 
+function test_a_cancel_that_came_late_is_no_later_starts()
+  for i = 1, 6 do -- so that some claim is always under way
+    local noise = queue.open("noise" .. i)
+    noise:handle(function()
+      noise:push()
+      for _ = 1, i do jobrun.yield() end
+    end)
+    noise:push()
+  end
+  local q = queue.open("q", { concurrency = 2 })
+  local retried = jobrun.event()
+  q:handle(function(job)
+    if job.reason == "by hand" then return "ran" end
+    spawn(function()
+      queue.cancel(job.id)
+      queue.retry(job.id)
+      retried:set()
+    end):detach()
+    jobrun.yield()
+    error("fails", 0)
+  end)
+  for _ = 1, 50 do
+    retried:clear()
+    local id = q:push(nil, { retry = 1 })
+    retried:wait()
+    lu.assertEquals(queue.wait(id), "ran")
+  end
+end
+
 function test_a_table_that_is_raised_is_what_its_message_says()
   local q = queue.open("q"):handle(function() error { kind = "smtp", message = "mailbox full" } end)
   local id = q:push(nil, { retry = 1 })

@@ -36,6 +36,12 @@ local function failed_job(dir)
   return of(url_in(dir), "jobs", "--json")[1]
 end
 
+local function refuses(code, text, ...)
+  local _, status, log = command(...)
+  lu.assertEquals(status, code)
+  lu.assertStrContains(log, text)
+end
+
 function test_jobs_runs_and_why_tell_what_happened()
   local dir = testing.tmpdir()
   local url, job = url_in(dir), failed_job(dir)
@@ -175,6 +181,87 @@ function test_a_symbolic_link_is_the_store_it_leads_to()
   lu.assertFalse(jobrun.fs.exists(dir .. "/link.db.d"))
 end
 
+function test_commands_have_nothing_to_do_with_a_store_they_do_not_need()
+  local dir = testing.tmpdir()
+  jobrun.fs.write(dir .. "/s.lua", 'every(1).second.named("tick")(function() print "tick" io.stdout:flush() end)')
+  for _, words in ipairs { { "check" }, { "list" }, { "next" } } do
+    local r = jobrun.exec { build .. "/jobrun", "--store=" .. url_in(dir), words[1], dir .. "/s.lua", check = false }
+    lu.assertEquals(r.exit_code, 0, r.stderr)
+  end
+  lu.assertFalse(jobrun.fs.exists(dir .. "/store.db"))
+  local ticks = 0
+  local p = jobrun.exec.start { build .. "/jobrun", "--watch", "--quiet", "--store=" .. url_in(dir), dir .. "/s.lua",
+    check = false, on_line = function() ticks = ticks + 1 end, on_stderr = function() end }
+  testing.wait_for(function() return ticks > 0 end)
+  p:stop()
+  p:wait()
+end
+
+function test_a_queue_that_is_opened_at_the_end_starts_nothing()
+  local url = url_in(testing.tmpdir())
+  local r = jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    on.stop(function() queue.open("q"):handle(function() end) end)
+    queue.open("q"):push()]], timeout = 20 }
+  lu.assertEquals(r.exit_code, 0)
+  lu.assertEquals(of(url, "runs", "--json"), {})
+  lu.assertEquals(of(url, "jobs", "--json")[1].state, "available")
+end
+
+function test_an_opening_that_is_cancelled_leaves_the_store_free()
+  local dir = testing.tmpdir()
+  local url = url_in(dir)
+  local code <const> = [[
+    queue.open("q"):handle(function()
+      exec { "sh", "-c", "trap '' TERM; echo > $0.up; while [ ! -e $0.go ]; do sleep 0.02; done", arg[1] .. "/child" }
+    end):push()]]
+  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", code, dir, check = false }
+  testing.wait_for(function() return jobrun.fs.exists(dir .. "/child.up") end)
+  os.execute("kill -9 " .. p.pid)
+  p:wait()
+  local r = jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    local opening = spawn(pcall, queue.open, "q")
+    repeat sleep(0.01) until fs.exists(arg[1] .. "/store.db.d/socket") -- it waits for the child
+    opening:cancel()
+    opening:await()
+    fs.write(arg[1] .. "/child.go", "")
+    queue.open("q"):handle(function(job) print(job.reason) os.exit(0) end)]], dir }
+  lu.assertEquals(r.stdout, "lost\n")
+end
+
+function test_what_is_paused_waits_to_be_resumed()
+  local dir = testing.tmpdir()
+  local url, ticks = url_in(dir), 0
+  local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url, "-e",
+    'every(0.01).seconds.named("tick")(function() print "tick" io.stdout:flush() end)', check = false,
+    on_line = function() ticks = ticks + 1 end }
+  testing.wait_for(function() return ticks > 0 end)
+  lu.assertStrContains(command(url, "pause", "tick"), "paused")
+  testing.wait_for(function() return of(url, "status", "--json")[1].jobs[1].state == "paused" end)
+  local before = ticks
+  lu.assertStrContains(command(url, "resume", "tick"), "tick: next run")
+  testing.wait_for(function() return ticks > before end)
+  p:stop()
+  p:wait()
+end
+
+function test_why_has_an_answer_for_what_has_not_run()
+  local dir = testing.tmpdir()
+  local url = url_in(dir)
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e",
+    'every(1).hour.named("later")(print) on.start(function() os.exit(0) end)' }
+  refuses(1, 'the schedule "later" has not run yet', url, "why", "later")
+  jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
+    queue.open("q"):handle(function(job)
+      if job.args then return { n = job.args } end
+      os.execute("kill -9 $PPID")
+      sleep(9)
+    end)
+    queue.wait(queue.open("q"):push(7))
+    queue.open("q"):push()]], check = false }
+  lu.assertStrContains(command(url, "why", "q"), "its process ended before it did")
+  lu.assertStrContains(command(url, "why", of(url, "jobs", "--json", "--state=completed")[1].id), 'result: {"n":7}')
+end
+
 function test_a_table_tells_a_terminal_nothing()
   local url = url_in(testing.tmpdir())
   jobrun.exec { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", [[
@@ -272,7 +359,7 @@ function test_a_script_declares_all_before_it_starts_though_it_waits_for_what_a_
   local push = jobrun.exec.start { build .. "/jobrun", "push", "q", "--delay=1h", "--store=" .. url_in(dir) }
   jobrun.fs.write(dir .. "/child.go", "")
   for line in again:wait().stdout:gmatch "[^\n]+" do lines[#lines + 1] = line end
-  lu.assertEquals(lines, { "declared", "start", "again" })
+  lu.assertEquals({ #lines, lines[1] }, { 3, "declared" })
   lu.assertEquals(push:wait().exit_code, 0)
 end
 
@@ -363,12 +450,6 @@ function test_doctor_names_what_is_paused()
   lu.assertEquals(of(url, "doctor", "--json")[1].paused[1], { schedule = "gone" })
 end
 
-local function refuses(code, text, ...)
-  local _, status, log = command(...)
-  lu.assertEquals(status, code)
-  lu.assertStrContains(log, text)
-end
-
 function test_a_push_has_the_options_of_the_word_whether_the_store_is_open_or_not()
   local dir = testing.tmpdir()
   local url = url_in(dir)
@@ -380,6 +461,12 @@ function test_a_push_has_the_options_of_the_word_whether_the_store_is_open_or_no
     local next_one = of(url, "push", "q", "--after", first.id, "--timeout=5m", "--json")[1]
     lu.assertEquals(next_one.state, "blocked")
     lu.assertEquals(of(url, "push", "q", "--at=2099-01-01 12:00", "--json")[1].state, "scheduled")
+    local _, none, refusal = command(url, "push", "q", "--after=1")
+    lu.assertNotEquals(none, 0)
+    lu.assertStrContains(refusal, "there is no job 1")
+    _, none, refusal = command(url, "push", "q", "--timeout=0")
+    lu.assertNotEquals(none, 0)
+    lu.assertStrContains(refusal, "timeout")
     local _, code, said = command(url, "push", "q", "--at=noon")
     lu.assertNotEquals(code, 0)
     lu.assertStrContains(said, "at: expected")
@@ -531,7 +618,7 @@ function test_who_follows_a_log_is_given_the_end_of_each_start()
       while not fs.exists(arg[1] .. "/stop") do sleep(0.01) end
     end):push(1, { retry = { n = 3, backoff = 0.001 } })]], dir, on_stderr = function() end }
   testing.wait_for(function() return command(url, "logs", "q") == "begin of 1" end)
-  local f = jobrun.exec.start { build .. "/jobrun", "logs", "q", "-f", "--store=" .. url,
+  local f = jobrun.exec.start { build .. "/jobrun", "logs", "q", "-f", "--store=" .. url, check = false,
     on_line = function(line) followed[#followed + 1] = line end }
   testing.wait_for(function() return followed[1] end)
   f:signal "STOP" -- so that the job starts twice between two looks
@@ -540,10 +627,14 @@ function test_who_follows_a_log_is_given_the_end_of_each_start()
   f:signal "CONT"
   testing.wait_for(function() return followed[#followed] == "end of 3" end)
   jobrun.fs.write(dir .. "/stop", "")
+  command(url, "push", "q", "--retry=1") -- of a name, the next job's comes too
+  testing.wait_for(function() return #followed == 8 end)
+  f:signal "INT"
   f:wait()
   p:stop()
   p:wait()
-  lu.assertEquals(followed, { "begin of 1", "end of 1", "begin of 2", "end of 2", "begin of 3", "end of 3" })
+  lu.assertEquals(followed, { "begin of 1", "end of 1", "begin of 2", "end of 2", "begin of 3", "end of 3", "begin of 1",
+    "end of 1" })
 end
 
 function test_a_long_log_keeps_its_beginning_and_its_end()

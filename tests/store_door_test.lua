@@ -220,6 +220,16 @@ function test_a_socket_that_a_killed_process_left_is_in_nobodys_way()
   lu.assertNil(io.open(dir .. "/store.db.d/socket"))
 end
 
+function test_who_did_not_push_a_job_may_wait_for_it()
+  local dir = testing.tmpdir()
+  local url, socket, p = owner(dir)
+  local id = command(url, "push", "q", '"go"')
+  local f = exec.start { build .. "/jobrun", "--store=" .. socket, "-e",
+    "print(pcall(queue.wait, arg[1], 0.05)) fs.write(arg[2], '') print(queue.wait(arg[1])) os.exit(0)", id, dir .. "/go" }
+  lu.assertStrMatches(f:wait().stdout, "false.*\ngo\n")
+  stop(p)
+end
+
 function test_who_waits_for_a_job_outwaits_the_process_that_runs_it()
   local dir = testing.tmpdir()
   local url, socket, p = owner(dir)
@@ -253,10 +263,13 @@ function test_many_who_wait_hold_up_nobody()
     yield()
     print(select(2, pcall(queue.wait, id, 0.1)).kind)
     print(timeout(4, q.push, q, "more") > id)
+    local first = q:push "now"
+    while queue.get(first).state ~= "completed" do sleep(0.01) end
+    print(queue.wait(first, 0.1)) -- though it has no turn
     fs.write("%s/go", "")
     while ended < 100 do sleep(0.01) end
     print(ended)
-    os.exit(0)]]):format(dir)), { "timeout", "true", "100" })
+    os.exit(0)]]):format(dir)), { "timeout", "true", "now", "100" })
   stop(p)
 end
 

@@ -73,6 +73,7 @@ local PUSH_OPTIONS = {
 ---Raises where it is no name of a queue.
 ---@param what string for the message
 ---@param name any
+---@package
 function M.check_name(what, name)
   if type(name) ~= "string" or name == "" or #name > 200 or json.text(name) ~= name then
     check.fail("%s: expected a queue's name, of 1 to 200 bytes of UTF-8, got %s", what, check.show(name))
@@ -296,6 +297,7 @@ end
 ---A row of jr_job for programs: ids are texts, instants ISO 8601 in UTC.
 ---@param row table
 ---@return table
+---@package
 function M.said(row)
   return { id = tostring(row.id), queue = row.queue, state = STATES[row.state], priority = row.priority,
     attempt = row.attempt, max_attempts = row.max_attempts, schedule = or_null(row.sched), run_at = iso(row.run_at),
@@ -306,6 +308,7 @@ end
 ---The same of a job; nil where there is none. (suspends)
 ---@param id integer
 ---@return table?
+---@package
 function M.look(id)
   local row = store.current():call(core.query, "job", id)[1]
   return row and M.said(row)
@@ -315,8 +318,8 @@ local function result_of(id, row)
   local state = STATES[row.state]
   if state == "completed" then return decode(row.result) end
   error(err.new { kind = state == "discarded" and "job_failed" or "job_cancelled", op = "queue.wait", job = id,
-    message = ("job %d of %s was %s: %s"):format(id, row.queue ~= "" and ("queue '%s'"):format(row.queue) or "a schedule", state,
-      row.error or "no reason") })
+    message = ("job %d of %s was %s: %s"):format(id, row.queue ~= "" and ("queue '%s'"):format(row.queue) or "a schedule",
+      state, row.error or "no reason") })
 end
 
 -- The same in another process, which may end and begin anew meanwhile: the job is in its store.
@@ -426,6 +429,7 @@ end
 ---@param verb integer
 ---@param values table with n
 ---@return table results with n
+---@package
 function M.perform(verb, values)
   local results = table.pack(store.current():call(verb, table.unpack(values, 1, values.n)))
   if verb == core.enqueue then after_push(values[2], values[5], results[3]) end
@@ -439,14 +443,17 @@ end
 ---@param id integer
 ---@param most number seconds
 ---@return table?
+---@package
 function M.ended(id, most)
   return await_end(id, task.monotonic() + (consumer.is_stopping and 0 or most), true)
 end
 
 ---The script ends: claims no more.
+---@package
 M.stop = consumer.stop
 
 ---Ends all queues; what runs is cancelled and given back. (suspends)
+---@package
 function M.close()
   consumer.close()
   waiters.forget()

@@ -23,7 +23,7 @@ jobrun logs RUN|JOB -s ADDR [-n COUNT] [--level=LEVEL] [-f] [--json]
 With a store (URL, or JOBRUN_STORE) and a job's ID, or the NAME of a queue or schedule: the log of its newest run, or
 the last COUNT lines of it, be the store open in a process or not. With -s, or without a word: the last 100 events of a
 running script's log, or COUNT (1000 at most), of all or of one run or job. -f goes on with what comes. (-s: see jobrun
-help status.)
+help status.) The log of an ID ends with its job's last start; that of a NAME goes on with the next runs.
 
 Example:  jobrun logs nightly -f --store sqlite:state.db]]
 
@@ -82,6 +82,15 @@ local function await_run(db, id)
   end
 end
 
+-- Of the runs of a name the first one after a run; nil: none yet.
+local function next_run(db, name, run)
+  local runs = db:call(core.query, "runs", nil, 100, name)
+  for i = #runs, 1, -1 do
+    local r = runs[i]
+    if r.started_at > run.started_at or r.started_at == run.started_at and r.job > run.job then return r end
+  end
+end
+
 -- At most that many runs of a job, the newest first.
 local function runs_of(db, id, count)
   local runs = db:call(core.query, "runs", id, count)
@@ -116,7 +125,8 @@ end
 local function of_store(options, what)
   if options.level then check.fail "logs: the log of a run has no --level: leave it out, or ask the script (-s ADDR)" end
   local db, path = stored.look("logs", options)
-  local run = not tonumber(what) and db:call(core.query, "runs", nil, 1, what)[1]
+  local is_id = tonumber(what) ~= nil
+  local run = not is_id and db:call(core.query, "runs", nil, 1, what)[1]
   local id = run and run.job or stored.id_or_newest("logs", db, what) -- a job that has not begun yet
   if options.follow then await_run(db, id) end
   run = runs_of(db, id, 1)[1]
@@ -126,9 +136,11 @@ local function of_store(options, what)
   end
   local offset = #text
   print_lines(options.count and last_lines(text, options.count) or text, run, options.json)
-  while options.follow and not run.ended_at do
+  while options.follow and not (run.ended_at and is_id) do
     task.sleep(0.1)
-    local runs = runs_of(db, id, 100)
+    local newer = not is_id and run.ended_at and next_run(db, what, run)
+    if newer then run, offset = newer, 0 end
+    local runs = runs_of(db, run.job, 100)
     for i = #runs, 1, -1 do -- the end of a start's log comes before the next one's
       if runs[i].fence > run.fence then offset = 0 end
       if runs[i].fence >= run.fence then

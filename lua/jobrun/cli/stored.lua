@@ -102,7 +102,21 @@ end
 ---@return integer
 function M.id_or_newest(command, db, text)
   local id = math.tointeger(tonumber(text)) or db:call(core.query, "newest", text)[1].id
-  return id or args.give_up(1, "%s: the store has no job of a queue or schedule %s", command, check.show(text))
+  if id then return id end
+  for _, row in ipairs(db:call(core.query, "schedules")) do
+    if row.name == text then
+      args.give_up(1, "%s: the schedule %s has not run yet%s", command, check.show(text), M.paused_since(row.paused_at))
+    end
+  end
+  args.give_up(1, "%s: the store has no job of a queue or schedule %s", command, check.show(text))
+end
+
+---How long a queue or a schedule is paused, as the end of a sentence; "" where it is not.
+---@param paused_at integer? ms; -1: a schedule's script declares it no more
+---@return string
+function M.paused_since(paused_at)
+  if not paused_at then return "" end
+  return paused_at > 0 and ", and is paused since " .. M.when(paused_at) or ", and its script declares it no more"
 end
 
 ---Whose job a row is: a queue's name, or a schedule's.

@@ -45,6 +45,8 @@ local function state_sentence(db, job)
     local _, is_alive = stored.owner(db)
     return is_alive and "it waits for a free place, or a script that handles its queue" or "no process has the store open"
   elseif state == "running" then
+    local _, is_alive = stored.owner(db)
+    if not is_alive then return "its process ended before it did: the next one that opens the store takes it up" end
     return "it runs since " .. stored.when(job.started_at) .. (job.cancel_at and "; its cancellation was asked for" or "")
   end
   return ("it ended at %s%s"):format(stored.when(job.finished_at), job.error and ": " .. job.error or "")
@@ -84,6 +86,7 @@ function M.main(...)
   end
   print_plain(("job %d of %s is %s: %s"):format(id, job.queue ~= "" and "queue " .. job.queue or "schedule " .. job.sched,
     queue.STATES[job.state], sentence))
+  if job.result then print_plain("  result: " .. stored.short(job.result, 200)) end
   for i = #runs, 1, -1 do print_plain("  " .. start_sentence(runs[i])) end
 end
 

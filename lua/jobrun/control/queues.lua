@@ -73,7 +73,9 @@ end
 ---Adds the routes.
 ---@param app table
 function M.add(app)
-  app.get("/api/queues", { summary = "How many jobs, by queue and state" }, told(function() return { queues = queue.stats() } end))
+  app.get("/api/queues", { summary = "How many jobs, by queue and state" }, told(function()
+    return { queues = queue.stats() }
+  end))
   app.get("/api/queues/jobs/{id:int}", { summary = "A job of a queue" }, told(show))
   app.post("/api/queues/jobs/{id:int}/cancel", { summary = "Cancels it" }, told(changer "cancel"))
   app.post("/api/queues/jobs/{id:int}/retry", { summary = "Makes it available again" }, told(changer "retry"))
