@@ -31,10 +31,17 @@ q:handle(function(job)
   local name = job.args.name
   local input, output = dir_in .. "/" .. name, dir_out .. "/" .. name .. ".mp4"
   local file, made = look(name), fs.stat(output)
-  if not file then return "has gone" end
+  if not file then error("it has gone", 0) end -- tried again, should it come back
   if version_of(file) ~= job.args.version then return "was written anew, which is another job" end
-  if made and made.mtime >= file.ctime then return "was there" end
-  ffmpeg { input = input, output = output, vcodec = "libx264", preset = "veryfast", pix_fmt = "yuv420p", overwrite = true }
+  if made and made.mtime > file.ctime then return "was there" end
+  local part = ("%s/.%s.%d.mp4"):format(dir_out, name, job.id)
+  ffmpeg { input = input, output = part, vcodec = "libx264", preset = "veryfast", pix_fmt = "yuv420p", overwrite = true }
+  file = look(name) -- an output of what was there before would pass for one of what is there now
+  if not file or version_of(file) ~= job.args.version then
+    fs.remove(part)
+    return file and "was written anew, which is another job" or error("it has gone", 0)
+  end
+  fs.rename(part, output)
   print("encoded " .. name)
   return "encoded"
 end)

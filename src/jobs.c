@@ -326,7 +326,7 @@ void jr_job_go_on(jr_job *job) {
   release_if_over(job);
 }
 
-int jr_job_start(jr_job *job, jr_run **out) {
+static int start_beside(jr_job *job, int64_t due, jr_run **out) {
   jobrun *rt = job->jobs->rt;
   if (job->state >= JR_JOB_DONE) return JR_EUSAGE;
   if (rt->phase > JR_PHASE_HOOKS) return JR_ECLOSED;
@@ -334,8 +334,18 @@ int jr_job_start(jr_job *job, jr_run **out) {
     *out = jr_run_newest(job);
     return UV_EBUSY;
   }
-  int status = jr_run_open(job, jr_job_now(job), out);
+  return jr_run_open(job, due, out);
+}
+
+int jr_job_start(jr_job *job, jr_run **out) {
+  int status = start_beside(job, jr_job_now(job), out);
   if (status == 0) (*out)->record.by_hand = true;
+  return status;
+}
+
+int jr_job_start_again(jr_job *job, int64_t due_ns, uint32_t attempt, jr_run **out) {
+  int status = start_beside(job, jr_plan_instant(job, due_ns), out);
+  if (status == 0) (*out)->record.attempt = attempt;
   return status;
 }
 

@@ -222,6 +222,10 @@ int jr_job_resume(jr_job *job);
  * has ended; UV_ENOMEM. The run is borrowed. */
 int jr_job_start(jr_job *job, jr_run **out);
 
+/* The same for a due time (of the wall clock) whose run a former process began: with the attempt
+ * it is at now. */
+int jr_job_start_again(jr_job *job, int64_t due_ns, uint32_t attempt, jr_run **out);
+
 /* Writes the name, cut to `size` with its zero. */
 void jr_job_name(const jr_job *job, char *name, size_t size);
 

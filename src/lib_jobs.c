@@ -347,6 +347,18 @@ static int jobs_restore(lua_State *L) {
   return status < 0 ? jr_raise_status(L, "store", status) : 0;
 }
 
+/* start_again(job, due_ns, attempt) → the run's id, or nil where its limit of runs is reached */
+static int jobs_start_again(lua_State *L) {
+  jr_job *job = jr_job_check(L, 1);
+  jr_run *run;
+  int status =
+      jr_job_start_again(job, luaL_checkinteger(L, 2), (uint32_t)luaL_checkinteger(L, 3), &run);
+  jr_job_check_status(L, job, "start_again", status);
+  if (status < 0) return 0;
+  lua_pushinteger(L, (lua_Integer)run->record.id);
+  return 1;
+}
+
 /* ---- the module ---------------------------------------------------------------------------- */
 
 static void open_trade(lua_State *L) {
@@ -377,6 +389,7 @@ int jr_open_jobs(lua_State *L) {
                                        {"zone", jobs_zone},
                                        {"timed_out", jobs_timed_out},
                                        {"restore", jobs_restore},
+                                       {"start_again", jobs_start_again},
                                        {"on", jobs_on},
                                        {"on_say", jr_run_on_say},
                                        {"batch", jr_batch_new},

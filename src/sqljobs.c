@@ -493,7 +493,7 @@ int jr_sqljob_cancel(jr_verb_call *v) {
   int status = answer_state(v, id, &s, &state);
   if (!s) return status;
   sqlite3_reset(s);
-  if (has_ended(state)) return 0;
+  if (state == COMPLETED || state == CANCELLED) return 0;
   status = run(v, state == RUNNING ? JR_SQL_ASK_CANCEL : JR_SQL_CANCEL, 2, id, v->now);
   return status < 0 || state == RUNNING ? status : end_dependents(v, id, false);
 }

@@ -69,7 +69,8 @@
   X(RESTART, "UPDATE jr_job SET state = 2, owner = ?1, fence = fence + 1, attempt = attempt + 1, reason = ?3, started_at = ?4, finished_at = NULL " \
     "WHERE id = ?2 AND state = 5 RETURNING fence, attempt") \
   X(HOLD, "UPDATE jr_schedule SET paused_at = ?2 WHERE name = ?1 AND (paused_at IS NULL) <> (CAST(?2 AS BIGINT) IS NULL)") \
-  X(CANCEL, "UPDATE jr_job SET state = 6, finished_at = ?2, error = 'cancelled' WHERE id = ?1 AND state IN (0, 1, 3, 7)") \
+  X(CANCEL, "UPDATE jr_job SET state = 6, finished_at = ?2, error = 'cancelled' " \
+    "WHERE id = ?1 AND (state IN (0, 1, 3, 7) OR state = 5 AND sched IS NOT NULL AND attempt < max_attempts)") \
   X(ASK_CANCEL, "UPDATE jr_job SET cancel_at = ?2 WHERE id = ?1 AND state = 2") \
   X(RETRY, "UPDATE jr_job SET deps_left = CASE WHEN deps_left > 0 THEN (SELECT count(*) FROM jr_dep WHERE job = ?1) ELSE 0 END, " \
     "state = CASE WHEN deps_left > 0 AND EXISTS (SELECT 1 FROM jr_dep WHERE job = ?1) THEN 7 ELSE 1 END, run_at = ?2, reason = 3, finished_at = NULL, error = NULL, cancel_at = NULL, " \
@@ -92,7 +93,8 @@
   X(JOB, "job", "SELECT * FROM jr_job WHERE id = ?1") \
   X(END, "end", "SELECT state, result, error, queue FROM jr_job WHERE id = ?1") \
   X(NEWEST, "newest", "SELECT max(id) AS id FROM jr_job WHERE sched = ?1 OR queue = ?1") \
-  X(NEWEST_TICK, "newest tick", "SELECT id, tick_at, state, attempt, max_attempts FROM jr_job WHERE sched = ?1 AND tick_at IS NOT NULL ORDER BY tick_at DESC LIMIT 1") \
+  X(NEWEST_TICK, "newest tick", "SELECT id, tick_at, state, attempt, max_attempts, " \
+    "(SELECT count(*) FROM jr_job AS k WHERE k.sched = ?1 AND k.id > j.id AND k.state = 4) AS done_since FROM jr_job AS j WHERE sched = ?1 AND tick_at <= (SELECT s.last_at FROM jr_schedule AS s WHERE s.name = ?1) ORDER BY tick_at DESC LIMIT 1") \
   X(JOBS, "jobs", "SELECT id, queue, sched, kind, state, priority, run_at, attempt, max_attempts, fence, args, result, error, reason, cancel_at, created_at, started_at, " \
     "finished_at FROM jr_job WHERE (CAST(?1 AS TEXT) IS NULL OR queue = ?1) AND (CAST(?2 AS BIGINT) IS NULL OR state = ?2) ORDER BY id DESC LIMIT ?3") \
   X(RUNS, "runs", "SELECT r.*, j.queue, j.sched, j.args FROM (" JR_SQL_ALL_RUNS ") AS r LEFT JOIN jr_job AS j ON j.id = r.job " \

@@ -419,6 +419,7 @@ function test_a_cancel_that_came_late_is_no_later_starts()
     if job.reason == "by hand" then return "ran" end
     spawn(function()
       queue.cancel(job.id)
+      pcall(queue.wait, job.id)
       queue.retry(job.id)
       retried:set()
     end):detach()

@@ -265,8 +265,8 @@ function test_retries_that_were_to_come_go_on_after_a_restart()
   local dir = testing.tmpdir()
   local retry = ".retry{n = 3, backoff = '1h', jitter = false}"
   lu.assertEquals(play(dir, "2027-01-01T00:00:00Z", UNENDED:format(retry, "error 'no'", 9060)), { "01T02:30\t1" })
-  lu.assertEquals(play(dir, "2027-01-01T03:00:00Z", UNENDED:format(retry, "error 'no'", 60)), { "01T03:00\t1" })
-  lu.assertEquals(play(dir, "2027-01-01T04:00:00Z", UNENDED:format(retry, "error 'no'", 60)), { "01T04:00\t1" })
+  lu.assertEquals(play(dir, "2027-01-01T03:00:00Z", UNENDED:format(retry, "error 'no'", 60)), { "01T03:00\t2" })
+  lu.assertEquals(play(dir, "2027-01-01T04:00:00Z", UNENDED:format(retry, "error 'no'", 60)), { "01T04:00\t3" })
   lu.assertEquals(play(dir, "2027-01-01T05:00:00Z", UNENDED:format(retry, "error 'no'", 60)), {}) -- it had three
   lu.assertEquals(reasons(dir), { "0\t2\t1", "1\t2\t2", "1\t2\t3" })
 end
@@ -283,10 +283,46 @@ function test_a_lost_run_has_its_retries_and_a_later_time_comes_before_it()
     end
     return lines
   end
-  lu.assertEquals(lives(".retry{n = 2}", "2027-01-01T04:00:00Z"), { "01T02:30\t1", "01T04:00\t1" })
+  lu.assertEquals(lives(".retry{n = 2}", "2027-01-01T04:00:00Z"), { "01T02:30\t1", "01T04:00\t2" })
   lu.assertEquals(lives("", "2027-01-01T04:00:00Z"), { "01T02:30\t1", "" }) -- that was its only attempt
   lu.assertEquals(lives(".retry{n = 2}", "2027-01-02T12:00:00Z", "2027-01-02T13:00:00Z"), { "01T02:30\t1", "02T12:00\t1", "" })
   lu.assertEquals(lives(".retry{n = 2}.catchup('none')", "2027-01-01T04:00:00Z"), { "01T02:30\t1", "" })
+end
+
+function test_a_run_that_starts_again_is_that_of_its_due_time()
+  local dir = testing.tmpdir()
+  play(dir, "2027-01-01T00:00:00Z", UNENDED:format("", "sleep(7200)", 9060), 124)
+  local code = [[
+    every().day.at("02:30", "UTC").named("nightly")(function(run)
+      print(os.date("!%dT%H:%M", run.due // 1), run.by_hand, run.late, run.attempt)
+    end)
+    sleep(60) os.exit(0)]]
+  lu.assertEquals(play(dir, "2027-01-01T04:30:00Z", code), { "01T02:30\tfalse\t7200.0\t1" })
+end
+
+function test_what_was_decided_about_a_run_that_did_not_end_holds()
+  local function lives(first, between, modifiers)
+    local dir = testing.tmpdir()
+    play(dir, "2027-01-01T00:00:00Z", UNENDED:format(modifiers or "", first, 9060), first:find "sleep" and 124 or 0)
+    if between then between(dir) end
+    return play(dir, "2027-01-01T04:00:00Z", UNENDED:format(modifiers or "", "", 60))
+  end
+  local function command(dir, ...)
+    return jobrun.exec { build .. "/jobrun", "--clock=virtual=2027-01-01T03:00:00Z",
+      "--store=sqlite:" .. dir .. "/store.db", ... }
+  end
+  lu.assertEquals(#lives "sleep(7200)", 1)
+  lu.assertEquals(lives("sleep(7200)", function(dir) -- it was cancelled
+    local job = jobrun.exec { build .. "/jobrun", "jobs", "--json", "--store=sqlite:" .. dir .. "/store.db" }
+    local id = jobrun.json.decode(job.stdout).id
+    jobrun.exec { build .. "/jobrun", "cancel", id, "--store=sqlite:" .. dir .. "/store.db" }
+  end), {})
+  lu.assertEquals(lives("sleep(7200)", function(dir) -- somebody made up for it
+    jobrun.fs.write(dir .. "/s.lua", UNENDED:format("", "", 60))
+    command(dir, "run", dir .. "/s.lua", "nightly")
+  end), {})
+  lu.assertEquals(lives("sleep(7200)", nil, ".grace('1h')"), {}) -- too late
+  lu.assertEquals(lives("error 'no'", nil, ".retry{n = 3, backoff = '25h', max = '2d'}"), {}) -- the next one is first
 end
 
 function test_each_of_many_runs_that_fail_is_tried_again_and_forgotten()

@@ -224,6 +224,29 @@ function test_an_encode_queue_encodes_what_was_written_anew()
   lu.assertEquals(h:wait().exit_code, 0)
 end
 
+function test_an_encode_queue_gives_out_what_a_file_was_replaced_by()
+  local dir = testing.tmpdir()
+  local from, to, encoded = dir .. "/in", dir .. "/out", 0
+  local function has_sound(path) return jobrun.probe(path).audio ~= nil end
+  local first, second = helper.clip "clip.mp4", helper.clip "clip.ts"
+  lu.assertNotEquals(has_sound(first), has_sound(second))
+  fs.mkdir(from)
+  fs.mkdir(dir .. "/bin")
+  fs.write(dir .. "/bin/ffmpeg", '#!/bin/sh\nexec /usr/bin/ffmpeg -re "$@"\n') -- as slow as it plays
+  exec { "chmod", "+x", dir .. "/bin/ffmpeg" }
+  fs.copy(first, from .. "/a.mp4")
+  local h = exec.start { program, "--quiet", "scripts/encode_queue.lua", from, to, dir .. "/queue.db", "2", check = false,
+    env = { PATH = dir .. "/bin:" .. os.getenv "PATH" },
+    on_line = function(line) encoded = encoded + (line:find "^encoded" and 1 or 0) end }
+  testing.wait_for(function() return fs.exists(to) and #fs.list(to) > 0 end, 20) -- it is being encoded
+  fs.copy(second, dir .. "/other")
+  fs.rename(dir .. "/other", from .. "/a.mp4")
+  testing.wait_for(function() return encoded > 0 and helper.entries(to) == "a.mp4.mp4" end, 20)
+  h:signal "SIGTERM"
+  lu.assertEquals(h:wait().exit_code, 0)
+  lu.assertEquals(has_sound(to .. "/a.mp4.mp4"), has_sound(second))
+end
+
 -- Five processes are killed while they encode it.
 function test_an_encode_queue_takes_up_again_what_was_killed_too_often()
   local dir = testing.tmpdir()

@@ -55,15 +55,16 @@ end
 
 -- The record of a start, for what it says and uses; nil where it may not be.
 local function begin(kept, run, own_task)
-  local known, left = kept.runs[run.id], run.by_hand and kept.left_over
+  local known, left = kept.runs[run.id], kept.left_over
   local record
-  if run.attempt > 1 and known then
-    record = restart(known.id, AFTER_ERROR)
-  elseif left then
+  if left and left.run == run.id then
     kept.left_over = nil
     record = restart(left.id, left.reason)
+  elseif run.attempt > 1 and known then
+    record = restart(known.id, AFTER_ERROR)
+  else
+    record = take_tick(kept, run)
   end
-  if not record and not (run.attempt > 1 and known) then record = take_tick(kept, run) end
   if not record then return nil end
   record.started_ms, record.task = math.floor(task.now() * 1000), own_task
   kept.runs[run.id] = record
@@ -71,16 +72,16 @@ local function begin(kept, run, own_task)
 end
 
 -- {state, outcome, given back} of a run that raised `e`.
-local function verdict_of(e)
+local function verdict_of(kept, e)
   if jobs.timed_out() then return DISCARDED, TIMEOUT, 0 end
   if not err.is(e, "cancelled") then return DISCARDED, ERROR, 0 end
-  if life.state == "stopping" then return DISCARDED, RELEASED, 1 end
+  if life.state == "stopping" and kept.job.state ~= "cancelled" then return DISCARDED, RELEASED, 1 end
   return CANCELLED, CANCEL, 0
 end
 
-local function finish(record, ok, e)
+local function finish(kept, record, ok, e)
   local state, outcome, given_back = COMPLETED, OK, 0
-  if not ok then state, outcome, given_back = verdict_of(e) end
+  if not ok then state, outcome, given_back = verdict_of(kept, e) end
   runs.conclude(record, e, state, nil, given_back, nil, outcome, 0)
   waiters.wake(record.id)
 end
@@ -95,7 +96,7 @@ local function keep(kept, fn, run, ...)
   runs.enter(record)
   local results = table.pack(pcall(fn, ...))
   runs.leave(record)
-  finish(record, results[1], not results[1] and results[2] or nil)
+  finish(kept, record, results[1], not results[1] and results[2] or nil)
   timer.prune()
   if results[1] then return table.unpack(results, 2, results.n) end
   error(results[2], 0)
@@ -150,19 +151,30 @@ local function restore_pause(name, kept, paused)
     os.date("!%Y-%m-%dT%H:%M:%SZ", paused // 1000))
 end
 
--- The newest due time's run was lost, cut off by the stop, or had attempts left: where no later one was missed it runs
--- once more now.
+-- After that attempt there was none to come: the next due time was before it.
+local function is_given_up(kept, tick, last, next_due)
+  local retry = kept.retry
+  if not retry or retry.cross or not last or last.outcome ~= ERROR and last.outcome ~= TIMEOUT then return false end
+  local pause_ns = math.min(retry.backoff * retry.factor ^ (tick.attempt - 1), retry.max)
+  return next_due <= last.ended_at / 1000 + pause_ns / 1e9
+end
+
+-- The newest due time's run was lost, cut off by the stop, or had attempts left: where no later one was missed, and nobody
+-- has made up for it, it runs once more now.
 local function take_up(name, kept)
   local db = store.current()
   local tick = db:call(core.query, "newest tick", name)[1]
-  if not tick or tick.state ~= DISCARDED or tick.attempt >= tick.max_attempts then return end
-  local due = kept.job.next_run
-  if due and due <= task.now() or kept.job.state ~= "scheduled" then return end
+  if not tick or tick.state ~= DISCARDED or tick.attempt >= tick.max_attempts or tick.done_since > 0 then return end
+  local due = kept.job.next_run -- nil: jobrun run, nothing starts by itself
+  if kept.job.state ~= "scheduled" or not due or due <= task.now() then return end
+  if kept.grace and task.now() - tick.tick_at / 1000 > kept.grace then return end
   local last = db:call(core.query, "runs", tick.id, 1)[1]
-  kept.left_over = { id = tick.id, reason = last and REASON_AFTER[last.outcome] or AFTER_ERROR }
+  if is_given_up(kept, tick, last, due) then return end
+  local id = jobs.start_again(kept.job, ns(tick.tick_at), tick.attempt + 1)
+  if not id then return end
+  kept.left_over = { id = tick.id, reason = last and REASON_AFTER[last.outcome] or AFTER_ERROR, run = id }
   log.warn("job %q: its run due at %s did not come to its end: it starts again", name,
     os.date("!%Y-%m-%dT%H:%M:%SZ", tick.tick_at // 1000))
-  if not kept.job:run_now() then kept.left_over = nil end
 end
 
 -- Tells the store what is declared; the job goes on where it was.
@@ -190,7 +202,8 @@ end
 ---@param head table what the sentence began with
 function M.declare(job, name, said, head)
   local kept = { job = job, runs = {}, catchup = said.catchup and said.catchup.policy or 0, has_catchup = said.catchup ~= nil,
-    has_from = said.from ~= nil, is_now = said.now, attempts = said.retry and said.retry.n or 1 }
+    has_from = said.from ~= nil, is_now = said.now, retry = said.retry, attempts = said.retry and said.retry.n or 1,
+    grace = said.grace and said.grace / 1e9 }
   kept.spec = function(zone)
     return json.encode { head = head, at = said.at and said.at.texts, on = said.on, day = said.day_of_month, zone = zone,
       from = said.from and tostring(said.from.text) }

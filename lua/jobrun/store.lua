@@ -112,6 +112,9 @@ local function report_ended(store, id, queue, attempt)
     return
   end
   local job = store:call(core.query, "job", id)[1]
+  if attempt < job.max_attempts then -- schedule.lua takes it up, or not
+    return log.warn("schedule %s: a run was lost with its process (attempt %d of %d)", job.sched, attempt, job.max_attempts)
+  end
   log.error("schedule %s: a run was lost with its process (attempt %d of %d): its next due time comes, and `jobrun trigger %s` "
     .. "runs it now", job.sched, attempt, job.max_attempts, job.sched)
 end
@@ -128,8 +131,8 @@ local function rescue(store)
     end
   end
   if #rescued == 0 then return end
-  log.warn("store: the last process ended without finishing %d run(s): %d start(s) again, %d had no attempt left",
-    #rescued, #rescued - ended, ended)
+  log.warn("store: the last process ended without finishing %d run(s): %d of queues start(s) again",
+    #rescued, #rescued - ended)
 end
 
 -- ---- opening -------------------------------------------------------------------------------------
