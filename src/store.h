@@ -42,10 +42,9 @@
  *          a schedule as it is declared now; is_new: it was not there, or was another one.
  * SWEEP    seen_at → {name}: schedules nobody has declared since then are paused.
  * TICK     name tick_at? next_at? id reason max_attempts → is_mine: compares and sets the last
- *          tick; 0 = it was
- *          had, or a later one. Else the job `id` runs here now, and is to be finished (fence 1).
- *          A last tick that is more than a day ahead was had by a wrong clock. Without tick_at it is
- *          a run that is nobody's tick.
+ *          tick; 0 = it was had, or a later one. Else the job `id` runs here now, and is to be
+ *          finished (fence 1). A last tick that is more than a day ahead was had by a wrong clock.
+ *          Without tick_at it is a run that is nobody's tick.
  * RESTART  id reason → fence? attempt: a tick's job that failed, was lost or given back runs once
  *          more; null = it may not.
  * HOLD     name paused_at? → was_changed: a schedule stays paused; null = goes on.
