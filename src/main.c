@@ -243,9 +243,8 @@ static int run(jobrun *rt, command *c) {
   }
   signals.rt = rt;
   signals.is_silent = is_structured(c) || c->opts.log_level >= JOBRUN_LOG_ERROR;
-  signals.last_resort_s = LAST_RESORT_S + (c->opts.grace_s < 0     ? 10
-                                           : c->opts.grace_s > 1e9 ? 1000000000
-                                                                   : (unsigned)c->opts.grace_s);
+  double grace_s = c->opts.grace_s < 0 ? 10 : c->opts.grace_s;
+  signals.last_resort_s = LAST_RESORT_S + (unsigned)(grace_s < 1e9 ? grace_s : 1e9);
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, as on a full disk */
   signal(SIGALRM, on_alarm);

@@ -404,13 +404,15 @@ static int look_for_end(jr_verb_call *v, int64_t id, int64_t fence, int64_t stat
   return status;
 }
 
-/* What was to go on may have been cancelled meanwhile. */
-static int look_for_state(jr_verb_call *v, int64_t id, int64_t *state) {
-  sqlite3_stmt *s = ask(v, JR_SQL_JOB_STATE, 1, id, 0);
-  int status = s ? jr_sqlite_step(v->c, s) : v->c->status;
+/* Appends the state of a job, null where there is none, and its queue in *s, which is to be reset
+ * (NULL: none). */
+static int answer_state(jr_verb_call *v, int64_t id, sqlite3_stmt **s, int64_t *state) {
+  *s = ask(v, JR_SQL_JOB_STATE, 1, id, 0);
+  int status = *s ? jr_sqlite_step(v->c, *s) : v->c->status;
+  if (status <= 0) *s = NULL;
   if (status < 0) return status;
-  *state = sqlite3_column_int64(s, 0);
-  sqlite3_reset(s);
+  if (*s) jr_cells_add_integer(v->out, *state = sqlite3_column_int64(*s, 0));
+  if (!*s) jr_cells_add_null(v->out);
   return 0;
 }
 
@@ -433,9 +435,11 @@ int jr_sqljob_finish(jr_verb_call *v) {
   int status = jr_sqlite_finish(v->c, s);
   if (status < 0) return status;
   bool is_ours = sqlite3_changes(v->c->db) > 0;
-  if (is_ours) {
-    if (!has_ended(state) && (status = look_for_state(v, id, &state)) < 0) return status;
+  if (is_ours && has_ended(state)) {
     jr_cells_add_integer(v->out, state);
+  } else if (is_ours) { /* what was to go on may have been cancelled meanwhile */
+    if ((status = answer_state(v, id, &s, &state)) < 0) return status;
+    sqlite3_reset(s);
   } else if ((status = look_for_end(v, id, fence, state, outcome)) != 0) {
     return status < 0 ? status : 0;
   } else {
@@ -474,18 +478,6 @@ int jr_sqljob_rescue(jr_verb_call *v) {
 }
 
 /* ---- by hand -------------------------------------------------------------------------------- */
-
-/* Appends the state of a job, null where there is none, and its queue in *s, which is to be reset
- * (NULL: none). */
-static int answer_state(jr_verb_call *v, int64_t id, sqlite3_stmt **s, int64_t *state) {
-  *s = ask(v, JR_SQL_JOB_STATE, 1, id, 0);
-  int status = *s ? jr_sqlite_step(v->c, *s) : v->c->status;
-  if (status <= 0) *s = NULL;
-  if (status < 0) return status;
-  if (*s) jr_cells_add_integer(v->out, *state = sqlite3_column_int64(*s, 0));
-  if (!*s) jr_cells_add_null(v->out);
-  return 0;
-}
 
 int jr_sqljob_cancel(jr_verb_call *v) {
   int64_t id = jr_verb_integer(v), state;

@@ -15,7 +15,7 @@
 /* clang-format off */
 #define JR_SQL_LIST(X) \
   X(ENQUEUE, "INSERT INTO jr_job(id, queue, kind, state, priority, run_at, max_attempts, timeout_ms, args, opts, ukey, ukey_until, deps_left, " \
-    "created_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING") \
+    "created_at) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)") \
   X(SAME_JOB, "SELECT state, CASE WHEN queue = ?2 AND kind = ?3 AND args = ?4 AND opts = ?5 THEN 1 ELSE 0 END FROM jr_job WHERE id = ?1") \
   X(BY_UKEY, "SELECT id, state, ukey_until FROM jr_job WHERE ukey = ?1") \
   X(FREE_UKEY, "UPDATE jr_job SET ukey = NULL WHERE id = ?1") \

@@ -454,30 +454,25 @@ function test_a_push_has_the_options_of_the_word_whether_the_store_is_open_or_no
   local dir = testing.tmpdir()
   local url = url_in(dir)
   failed_job(dir)
-  local function pushes(...)
-    local first = of(url, "push", "q", "1", "--unique", "k", "--retry=3", "--json", ...)[1]
+  local function pushes()
+    local first = of(url, "push", "q", "1", "--unique", "k", "--retry=3", "--json")[1]
     lu.assertEquals({ first.max_attempts, first.state }, { 3, "available" })
     lu.assertEquals(of(url, "push", "q", "--unique=k", "--unique-for=1h", "--json")[1].id, first.id)
     local next_one = of(url, "push", "q", "--after", first.id, "--timeout=5m", "--json")[1]
     lu.assertEquals(next_one.state, "blocked")
     lu.assertEquals(of(url, "push", "q", "--at=2099-01-01 12:00", "--json")[1].state, "scheduled")
-    local _, none, refusal = command(url, "push", "q", "--after=1")
-    lu.assertNotEquals(none, 0)
-    lu.assertStrContains(refusal, "there is no job 1")
-    _, none, refusal = command(url, "push", "q", "--timeout=0")
-    lu.assertNotEquals(none, 0)
-    lu.assertStrContains(refusal, "timeout")
-    local _, code, said = command(url, "push", "q", "--at=noon")
-    lu.assertNotEquals(code, 0)
-    lu.assertStrContains(said, "at: expected")
-    _, code, said = command(url, "push", "q", "--after=x")
-    lu.assertEquals(code, 2)
-    lu.assertStrContains(said, 'push: --after: expected a job\'s id, got "x"')
+    local wrong = { ["--after=1"] = "there is no job 1", ["--timeout=0"] = "timeout", ["--at=noon"] = "at: expected" }
+    for option, text in pairs(wrong) do
+      local _, code, said = command(url, "push", "q", option)
+      lu.assertNotEquals(code, 0)
+      lu.assertStrContains(said, text)
+    end
+    refuses(2, 'push: --after: expected a job\'s id, got "x"', url, "push", "q", "--after=x")
     command(url, "cancel", first.id)
   end
   pushes()
   local p = jobrun.exec.start { build .. "/jobrun", "--quiet", "--store=" .. url, "-e", "every(1).hour(print)", check = false }
-  testing.wait_for(function() return jobrun.fs.exists(url:match ":(.*)" .. ".d/socket") end)
+  testing.wait_for(function() return jobrun.fs.exists(dir .. "/store.db.d/socket") end)
   pushes()
   p:stop()
   p:wait()

@@ -408,8 +408,8 @@ function M.resume(name)
   consumer.ring(name)
 end
 
-local NONE <const> = { __index = { scheduled = 0, available = 0, running = 0, retryable = 0, completed = 0, discarded = 0,
-  cancelled = 0, blocked = 0 } }
+local NONE <const> = { __index = {} }
+for _, name in pairs(STATES) do NONE.__index[name] = 0 end
 
 ---How many jobs there are: `stats().encode.available`, 0 where there are none in that state. (suspends)
 ---@return table<string, table<string, integer>>

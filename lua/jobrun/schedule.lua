@@ -14,6 +14,7 @@ local jobs = require "jobrun.core.jobs"
 local json = require "jobrun.json"
 local life = require "jobrun.life"
 local log = require "jobrun.log"
+local backoff = require "jobrun.retry"
 local runs = require "jobrun.queue.runs"
 local store = require "jobrun.store"
 local sync = require "jobrun.sync"
@@ -155,8 +156,7 @@ end
 local function is_given_up(kept, tick, last, next_due)
   local retry = kept.retry
   if not retry or retry.cross or not last or last.outcome ~= ERROR and last.outcome ~= TIMEOUT then return false end
-  local pause_ns = math.min(retry.backoff * retry.factor ^ (tick.attempt - 1), retry.max)
-  return next_due <= last.ended_at / 1000 + pause_ns / 1e9
+  return next_due <= last.ended_at / 1000 + backoff.wait_before(retry, tick.attempt + 1) / 1e9 -- of the builder: ns
 end
 
 -- The newest due time's run was lost, cut off by the stop, or had attempts left: where no later one was missed, and nobody

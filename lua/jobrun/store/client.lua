@@ -17,6 +17,7 @@ local M = {}
 
 local ATTEMPTS <const>, STOCK <const> = 3, 64
 local WAIT_S <const> = 5 -- for one answer; waiting for longer is asking again
+local PATIENCE_S <const> = 30 -- for the answer beyond that: who has the store may be waiting for what a killed process left
 local MOST_WAITS <const>, TURN_S <const> = 32, 0.5 -- that are asked for at a time; more of them take turns of so long
 
 local PASSING <const> = { refused = true, connection = true, timeout = true, closed = true } -- the process may come back
@@ -39,7 +40,7 @@ end
 local function ask(self, word, body)
   for attempt = 1, ATTEMPTS do
     local ok, r = pcall(fetch, { url = "http://localhost/api/store/" .. word, method = "POST", socket = self.socket,
-      headers = { ["content-type"] = "application/json" }, body = body, timeout = WAIT_S + 30 })
+      headers = { ["content-type"] = "application/json" }, body = body, timeout = WAIT_S + PATIENCE_S })
     if ok and r.status ~= 503 then return r end
     if ok then r = err.new { kind = "closed", message = "it is stopping" } end
     if not err.is(r) or not PASSING[r.kind] then error(r, 0) end
